@@ -1,0 +1,107 @@
+"""The command line: options from flags and YAML, one line a command, mistakes without a traceback."""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import embedtrain
+from embedtrain.errors import UserError
+
+COMMANDS = {"augsbert": "gold pairs and raw sentences to a measured bi-encoder (Augmented SBERT)"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: As after ``embedtrain`` on the command line; by default the process's own.
+
+    Returns:
+        The exit code: 0, 2 for a mistake that the user can mend, 130 when interrupted.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        _say(_usage(), error=not given)
+        return 0 if given else 2
+    if given[0] == "--version":
+        _say(f"embedtrain {embedtrain.__version__}")
+        return 0
+    configure_logging()
+    try:
+        return _run(given[0], given[1:])
+    except UserError as error:
+        count = len(error.problems)
+        _say(f"embedtrain {given[0]}: {'error' if count == 1 else f'{count} errors'}", error=True)
+        for problem in error.problems:
+            _say(f"  - {problem}", error=True)
+        return 2
+    except KeyboardInterrupt:
+        _say("\ninterrupted; the same command continues from the last whole stage", error=True)
+        return 130
+
+
+def augsbert_command(arguments: Sequence[str]) -> int:
+    """``embedtrain augsbert``: parse the options, run the pipeline, show the results."""
+    # Options are parsed before the pipeline is imported, so that a misspelt one is answered at once.
+    from embedtrain.arguments import parse
+    from embedtrain.pipelines.options import AugSBERTOptions
+
+    options = parse(AugSBERTOptions, arguments, command="augsbert", summary=COMMANDS["augsbert"])
+    if options is None:
+        return 0
+    from embedtrain.pipelines.augsbert import augsbert
+    from embedtrain.pipelines.judging import results_table
+
+    result = augsbert(options)
+    _say("")
+    _say(results_table(result.metrics))
+    for warning in result.metrics["warnings"]:
+        _say(f"\nWarning: {warning}.")
+    _say(f"\n{result.metrics['verdict']}")
+    _say(f"\nmodel   {result.model}\nreport  {result.report}")
+    return 0
+
+
+def configure_logging() -> None:
+    """Send the package's own messages to stderr, and quiet the libraries beneath."""
+    import warnings
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    package = logging.getLogger("embedtrain")
+    package.handlers[:] = [handler]
+    package.setLevel(logging.INFO)
+    package.propagate = False
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch|transformers|sentence_transformers")
+
+
+def _run(command: str, arguments: Sequence[str]) -> int:
+    from embedtrain.errors import did_you_mean
+
+    if command == "augsbert":
+        return augsbert_command(arguments)
+    raise UserError(f"unknown command '{command}'{did_you_mean(command, COMMANDS)}; expected: {', '.join(COMMANDS)}")
+
+
+def _usage() -> str:
+    commands = "\n".join(f"  {name:<12}{summary}" for name, summary in COMMANDS.items())
+    return (
+        "usage: embedtrain COMMAND [OPTIONS]\n\n"
+        "Make a sentence embedding model better on your own data, with the proof beside it.\n\n"
+        f"commands:\n{commands}\n\n"
+        "embedtrain COMMAND --help shows a command's options; embedtrain --version the version."
+    )
+
+
+def _say(text: str, *, error: bool = False) -> None:
+    stream = sys.stderr if error else sys.stdout
+    stream.write(text + "\n")
+    stream.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,233 @@
+"""Correlations with bootstrap confidence intervals, and the interval of a difference between two models."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embedtrain.errors import did_you_mean
+
+Method = Literal["spearman", "pearson"]
+Floats = NDArray[np.float64]
+
+# Resamples are handled in blocks of about this many numbers, so that memory stays flat however many pairs there are.
+BLOCK_NUMBERS = 2**18
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its confidence interval.
+
+    Attributes:
+        value: The estimate on all pairs.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        confidence: Share of repeated experiments whose interval is meant to cover the truth, such as 0.95.
+    """
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+
+
+def pearson(a: ArrayLike, b: ArrayLike) -> float:
+    """Pearson's correlation of two equally long series of at least 3 finite numbers.
+
+    Returns:
+        A number in [-1, 1]; 0.0 when a series is constant, because a constant prediction says nothing about the other.
+
+    Raises:
+        ValueError: If lengths differ, there are fewer than 3 numbers, or one is not finite.
+    """
+    return _correlation(*_checked(a=a, b=b), method="pearson")
+
+
+def spearman(a: ArrayLike, b: ArrayLike) -> float:
+    """Spearman's rank correlation, ties given their average rank, of two equally long series of 3 or more numbers.
+
+    Returns:
+        A number in [-1, 1]; 0.0 when a series is constant, because a constant prediction ranks nothing.
+
+    Raises:
+        ValueError: If lengths differ, there are fewer than 3 numbers, or one is not finite.
+    """
+    return _correlation(*_checked(a=a, b=b), method="spearman")
+
+
+def bootstrap_correlation(
+    prediction: ArrayLike,
+    gold: ArrayLike,
+    *,
+    method: Method = "spearman",
+    samples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of a correlation: pairs are drawn with replacement, as many as there are.
+
+    Ranks are taken anew inside each resample. A resample in which a series is constant (likely only with a handful of
+    pairs) counts as correlation 0.0. The same seed gives the same numbers.
+
+    Args:
+        prediction: What the model says of each pair, (pairs,).
+        gold: What people say of each pair, (pairs,).
+        method: ``"spearman"`` or ``"pearson"``.
+        samples: Number of resamples.
+        confidence: Share in (0, 1) that the interval is meant to cover.
+        seed: Seed of the resampling.
+
+    Raises:
+        ValueError: If lengths differ, there are fewer than 3 pairs, a number is not finite, or an option is wrong.
+
+    Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile interval).
+    """
+    predicted, wanted = _checked(prediction=prediction, gold=gold)
+    _check_options(method=method, samples=samples, confidence=confidence)
+    value = _correlation(predicted, wanted, method=method)
+    resampled = _resampled_correlations([predicted], wanted, method=method, samples=samples, seed=seed)
+    return _percentile_interval(value, resampled[0], confidence=confidence)
+
+
+def paired_bootstrap_difference(
+    prediction_a: ArrayLike,
+    prediction_b: ArrayLike,
+    gold: ArrayLike,
+    *,
+    method: Method = "spearman",
+    samples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of ``correlation(a, gold) - correlation(b, gold)``, both on the same resamples.
+
+    Drawing the same pairs for both models takes out what makes a test set hard or easy for the two alike, so the
+    interval is narrower than two separate ones suggest. An interval that excludes 0 speaks for a real difference on
+    this kind of pairs; it knows nothing of the variation between training seeds.
+
+    Args:
+        prediction_a: What the first model says of each pair, (pairs,).
+        prediction_b: What the second model says of each pair, (pairs,).
+        gold: What people say of each pair, (pairs,).
+        method: ``"spearman"`` or ``"pearson"``.
+        samples: Number of resamples.
+        confidence: Share in (0, 1) that the interval is meant to cover.
+        seed: Seed of the resampling.
+
+    Raises:
+        ValueError: If lengths differ, there are fewer than 3 pairs, a number is not finite, or an option is wrong.
+
+    Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile interval).
+    """
+    first, second, wanted = _checked(prediction_a=prediction_a, prediction_b=prediction_b, gold=gold)
+    _check_options(method=method, samples=samples, confidence=confidence)
+    value = _correlation(first, wanted, method=method) - _correlation(second, wanted, method=method)
+    resampled = _resampled_correlations([first, second], wanted, method=method, samples=samples, seed=seed)
+    return _percentile_interval(value, resampled[0] - resampled[1], confidence=confidence)
+
+
+def _checked(**series: ArrayLike) -> list[Floats]:
+    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in series.items()}
+    shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+    if any(array.ndim != 1 for array in arrays.values()) or len({len(array) for array in arrays.values()}) > 1:
+        raise ValueError(f"a correlation needs one-dimensional series of equal length, found {shapes}")
+    for name, array in arrays.items():
+        if len(array) < 3:
+            raise ValueError(f"a correlation needs at least 3 pairs, found {len(array)}")
+        broken = np.flatnonzero(~np.isfinite(array))
+        if len(broken):
+            raise ValueError(
+                f"{name} must be finite, found {array[broken[0]]} in row {broken[0]} "
+                f"({len(broken)} of {len(array)} rows)"
+            )
+    return list(arrays.values())
+
+
+def _check_options(*, method: str, samples: int, confidence: float) -> None:
+    known = get_args(Method)
+    if method not in known:
+        raise ValueError(f"method must be one of {', '.join(known)}, found '{method}'{did_you_mean(method, known)}")
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, found {samples}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, found {confidence}")
+
+
+def _correlation(a: Floats, b: Floats, *, method: Method) -> float:
+    once = np.ones((1, len(a)))
+    return float(_weighted_pearson(_reader(a, method)(once), _reader(b, method)(once), once)[0])
+
+
+def _resampled_correlations(
+    predictions: list[Floats], gold: Floats, *, method: Method, samples: int, seed: int
+) -> Floats:
+    """Correlation of each prediction with gold in each resample, (predictions, samples)."""
+    read_gold = _reader(gold, method)
+    readers = [_reader(prediction, method) for prediction in predictions]
+    blocks = []
+    for counts in _resample_counts(len(gold), samples=samples, seed=seed):
+        wanted = read_gold(counts)
+        blocks.append([_weighted_pearson(read(counts), wanted, counts) for read in readers])
+    return np.concatenate(blocks, axis=1)
+
+
+def _resample_counts(pairs: int, *, samples: int, seed: int) -> Iterator[Floats]:
+    """How often each pair was drawn in each resample, (resamples of the block, pairs), block after block."""
+    generator = np.random.default_rng(seed)
+    block = max(1, BLOCK_NUMBERS // pairs)
+    for start in range(0, samples, block):
+        rows = min(block, samples - start)
+        drawn = generator.integers(0, pairs, size=(rows, pairs))
+        flat = (drawn + np.arange(rows)[:, None] * pairs).ravel()
+        yield np.bincount(flat, minlength=rows * pairs).reshape(rows, pairs).astype(np.float64)
+
+
+def _reader(series: Floats, method: Method) -> Callable[[Floats], Floats]:
+    """A function from counts (resamples, pairs) to what the correlation is taken of: values or ranks, same shape."""
+    return _rank_reader(series) if method == "spearman" else _value_reader(series)
+
+
+def _value_reader(series: Floats) -> Callable[[Floats], Floats]:
+    # Squares of very large or very small numbers would leave the range of floats.
+    largest = np.abs(series).max()
+    scaled = series / largest if largest > 0 else series
+    return lambda counts: np.broadcast_to(scaled, counts.shape)
+
+
+def _rank_reader(series: Floats) -> Callable[[Floats], Floats]:
+    """Average ranks inside each resample, without sorting any resample.
+
+    The distinct values are put in order once. A value drawn c times, after m draws of smaller values, holds the ranks
+    m + 1 to m + c: on average m + c - (c - 1) / 2. What was not drawn gets a number too, which its count of 0 voids.
+    """
+    order = np.argsort(series, kind="stable")
+    values, which = np.unique(series, return_inverse=True)
+    starts = np.searchsorted(series[order], values)
+
+    def read(counts: Floats) -> Floats:
+        drawn = np.add.reduceat(counts[:, order], starts, axis=1)
+        return (np.cumsum(drawn, axis=1) - (drawn - 1) / 2)[:, which]
+
+    return read
+
+
+def _weighted_pearson(a: Floats, b: Floats, counts: Floats) -> Floats:
+    """Pearson's correlation of each row, entry j taken counts[row, j] times; 0.0 where a or b is constant."""
+    a, b = _centred(a, counts), _centred(b, counts)
+    spread = np.sqrt(np.einsum("rp,rp,rp->r", counts, a, a)) * np.sqrt(np.einsum("rp,rp,rp->r", counts, b, b))
+    together = np.einsum("rp,rp,rp->r", counts, a, b)
+    return np.clip(np.divide(together, spread, out=np.zeros_like(together), where=spread > 0), -1.0, 1.0)
+
+
+def _centred(rows: Floats, counts: Floats) -> Floats:
+    # Measured from a value that was drawn, a constant resample is exactly zero instead of rounding noise.
+    some_drawn = np.take_along_axis(rows, counts.argmax(axis=1)[:, None], axis=1)
+    rows = rows - some_drawn
+    return rows - (np.einsum("rp,rp->r", counts, rows) / counts.sum(axis=1))[:, None]
+
+
+def _percentile_interval(value: float, resampled: Floats, *, confidence: float) -> Interval:
+    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(value=value, low=float(low), high=float(high), confidence=confidence)

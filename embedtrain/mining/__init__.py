@@ -1,0 +1,1 @@
+"""New sentence pairs and their labels: exact search, sampling strategies, labelling with a cross-encoder."""

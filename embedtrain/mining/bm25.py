@@ -1,0 +1,101 @@
+"""BM25 neighbours of each sentence among the others, for scripts with and without spaces between words."""
+
+import logging
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import groupby
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from embedtrain.data.folding import fold_text
+
+# First words of Unicode character names, for scripts written without spaces; Hangul has spaces, but its endings cling
+# to the word, so that pieces match where words do not.
+UNSPACED = frozenset(
+    "CJK IDEOGRAPHIC HIRAGANA KATAKANA KATAKANA-HIRAGANA HANGUL BOPOMOFO THAI LAO KHMER MYANMAR".split()  # noqa: SIM905
+)
+
+
+def tokenize(text: str) -> list[str]:
+    """Terms of a text for lexical search.
+
+    Letters, digits and marks count, after folding (NFKC, case); the rest separates. A run in a script with spaces is
+    one term. A run in a script without is cut into overlapping pairs of characters, a run of one character stays whole:
+    bigrams are the usual index terms for Chinese where no word list is at hand (Nie, Gao, Zhang and Zhou, "On the use
+    of words and n-grams for Chinese information retrieval", 2000).
+    """
+    terms: list[str] = []
+    for kind, characters in groupby(fold_text(text), key=_kind):
+        run = "".join(characters)
+        if kind == "unspaced" and len(run) > 1:
+            terms.extend(run[i : i + 2] for i in range(len(run) - 1))
+        elif kind != "separator":
+            terms.append(run)
+    return terms
+
+
+def bm25_top_k(
+    sentences: Sequence[str], *, k: int, exclude: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k other sentences that score highest by BM25 with each sentence as the query.
+
+    Scores are bm25s' Lucene variant with k1 = 1.5 and b = 0.75. Sentences that share no term are not neighbours, equal
+    scores are ranked by the lower index, and the same sentences give the same result.
+
+    Args:
+        sentences: The n texts, each of them query and document.
+        k: Neighbours wanted for each, counted after the sentence itself and everything excluded is left out.
+        exclude: Integer tensor of shape (pairs, 2): rows of (query, document) never returned, in that direction only.
+
+    Returns:
+        Indices, int64 of shape (n, k), and scores, float32 of shape (n, k), high to low; filled up with index -1 and
+        score -inf.
+    """
+    import bm25s
+
+    # Importing bm25s sets its logger to DEBUG, and its notes on each index would reach the user.
+    logging.getLogger("bm25s").setLevel(logging.WARNING)
+    indices = torch.full((len(sentences), k), -1, dtype=torch.int64)
+    scores = torch.full((len(sentences), k), -torch.inf)
+    vocabulary: dict[str, int] = {}
+    documents = [
+        [vocabulary.setdefault(term, len(vocabulary)) for term in tokenize(sentence)] for sentence in sentences
+    ]
+    if not vocabulary:
+        return indices, scores
+    index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
+    index.index((documents, vocabulary), show_progress=False)
+    pairs = np.empty((0, 2), dtype=np.int64) if exclude is None else exclude.cpu().numpy()
+    pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
+    ends = np.searchsorted(pairs[:, 0], np.arange(len(sentences)), side="right")
+    start = 0
+    for row, document in enumerate(tqdm(documents, desc="BM25", unit="sentence", delay=5, disable=None)):
+        if document:
+            found = index.get_scores_from_ids(document)
+            found[row] = 0.0
+            found[pairs[start : ends[row], 1]] = 0.0
+            best = _highest(found, k)
+            indices[row, : len(best)] = torch.from_numpy(best)
+            scores[row, : len(best)] = torch.from_numpy(found[best])
+        start = ends[row]
+    return indices, scores
+
+
+def _highest(scores: np.ndarray, k: int) -> np.ndarray:
+    """Indices of the k highest scores above 0, high to low and equal ones by index."""
+    candidates = np.flatnonzero(scores > 0)
+    if len(candidates) > k:
+        least = np.partition(scores[candidates], -k)[-k]
+        candidates = candidates[scores[candidates] >= least]
+    return candidates[np.argsort(-scores[candidates], kind="stable")][:k]
+
+
+@lru_cache(maxsize=65536)
+def _kind(character: str) -> str:
+    # Marks belong to the letter before them: without them words of Hindi, say, would fall apart.
+    if unicodedata.category(character)[0] not in "LNM":
+        return "separator"
+    return "unspaced" if unicodedata.name(character, "").split(" ")[0] in UNSPACED else "spaced"

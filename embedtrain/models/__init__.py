@@ -1,0 +1,16 @@
+"""Finding and loading models, and choosing what they run on."""
+
+from embedtrain.models.hardware import Choice, autocast, choose_device, choose_precision
+from embedtrain.models.loading import DEFAULT_MODEL, ModelSource, load_biencoder, load_crossencoder, resolve_model
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "Choice",
+    "ModelSource",
+    "autocast",
+    "choose_device",
+    "choose_precision",
+    "load_biencoder",
+    "load_crossencoder",
+    "resolve_model",
+]

@@ -1,0 +1,75 @@
+"""Which device and precision to use on this machine, and the reason in words."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from embedtrain.errors import UserError
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+PrecisionName = Literal["auto", "bf16", "fp32"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Something that was chosen, with the reason for it."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})"
+
+
+def cpu_bf16_instructions() -> str | None:
+    """The processor's bf16 matrix instructions by name, or None when it only emulates them.
+
+    Emulated bf16 is slower than fp32, so support by the library is not enough: the instructions have to be there.
+    """
+    if torch.cpu._is_amx_tile_supported():
+        return "AMX"
+    if torch.cpu._is_avx512_bf16_supported():
+        return "AVX512-BF16"
+    return None
+
+
+def choose_device(requested: DeviceName = "auto") -> Choice:
+    """The device to compute on: the GPU where there is one.
+
+    Raises:
+        UserError: When ``cuda`` is asked for on a machine without a usable GPU.
+    """
+    if requested == "cpu":
+        return Choice("cpu", "asked for")
+    if torch.cuda.is_available():
+        return Choice("cuda", torch.cuda.get_device_name())
+    if requested == "cuda":
+        raise UserError("--device cuda: PyTorch finds no usable CUDA GPU on this machine; expected: auto or cpu")
+    return Choice("cpu", f"no CUDA GPU found, {torch.get_num_threads()} threads")
+
+
+def choose_precision(device: str, requested: PrecisionName = "auto") -> Choice:
+    """The precision of matrix products: bf16 autocast where the hardware has bf16 matrix instructions, else fp32.
+
+    Weights, optimiser state, losses and reported scores stay in fp32 in either case.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        requested: ``auto`` decides; ``bf16`` and ``fp32`` force.
+    """
+    if requested != "auto":
+        return Choice(requested, "asked for")
+    if device == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Choice("bf16", "the GPU has bf16 matrix instructions")
+        return Choice("fp32", "the GPU has no bf16 matrix instructions")
+    instructions = cpu_bf16_instructions()
+    if instructions:
+        return Choice("bf16", f"the processor has {instructions} matrix instructions")
+    return Choice("fp32", "the processor has no bf16 matrix instructions")
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    """The autocast context of a chosen precision; a context without effect for ``fp32``."""
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")

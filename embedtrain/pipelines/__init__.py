@@ -1,0 +1,1 @@
+"""Whole methods as named stages in a run folder."""

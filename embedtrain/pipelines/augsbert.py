@@ -1,0 +1,368 @@
+"""Augmented SBERT (Thakur et al. 2021): gold pairs train a teacher, it labels new pairs, both together train the student.
+
+The stages, in order: read and audit; zero-shot; teacher; sample; label; silver; two students; judge; report. Each is
+kept in the run folder and done again only when something it depends on has changed.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sentence_transformers import SentenceTransformer
+
+from embedtrain.data import audit_pairs, audit_sentences
+from embedtrain.data.findings import AuditReport
+from embedtrain.evaluation.statistics import spearman
+from embedtrain.evaluation.sts import cosine_of_pairs
+from embedtrain.files import (
+    read_json,
+    sha256_of_file,
+    sha256_of_folder,
+    whole_folder,
+    write_json,
+    write_parquet,
+)
+from embedtrain.mining.labeling import hard_labels, label_pairs, score_pairs
+from embedtrain.mining.sampling import sample_pairs
+from embedtrain.models import ModelSource, autocast, load_biencoder, load_crossencoder
+from embedtrain.pipelines.inputs import Inputs, collect_inputs, content_hash
+from embedtrain.pipelines.judging import judge, teacher_warning
+from embedtrain.pipelines.options import AugSBERTOptions
+from embedtrain.pipelines.run import Run
+from embedtrain.report import write_report
+from embedtrain.training.biencoder import train_biencoder
+from embedtrain.training.crossencoder import train_crossencoder
+
+logger = logging.getLogger(__name__)
+
+PAIR = ["sentence1", "sentence2"]
+
+
+@dataclass(frozen=True)
+class AugSBERTResult:
+    """What a run made: ``metrics`` is the content of ``metrics.json``."""
+
+    metrics: dict[str, Any]
+    model: Path
+    report: Path
+
+
+def augsbert(options: AugSBERTOptions) -> AugSBERTResult:
+    """Run the whole pipeline, or what is left of it, in ``options.output``.
+
+    Raises:
+        UserError: With every mistake in options, files and model names, before any model is loaded.
+    """
+    inputs = collect_inputs(options)
+    run = Run(options.output, config=options.as_dict())
+    run.note(
+        seed=options.seed,
+        device=asdict(inputs.device),
+        precision=asdict(inputs.precision),
+        models={"base": asdict(inputs.base), "teacher_base": asdict(inputs.teacher_base)},
+    )
+    logger.info("device: %s", inputs.device)
+    logger.info("precision: %s", inputs.precision)
+    pipeline = Pipeline(options, inputs, run)
+    pipeline.read()
+    pipeline.zero_shot()
+    pipeline.train_teacher()
+    pipeline.warn_about_teacher()
+    pipeline.sample()
+    pipeline.label()
+    pipeline.make_silver()
+    pipeline.train_student("gold_only")
+    pipeline.train_student("augmented")
+    metrics = pipeline.judge()
+    pipeline.keep_winner(metrics["winner"])
+    return AugSBERTResult(metrics, run.folder / "model", write_report(run.folder))
+
+
+class Pipeline:
+    """The stages of one run; each method is one stage."""
+
+    def __init__(self, options: AugSBERTOptions, inputs: Inputs, run: Run) -> None:
+        self.options = options
+        self.inputs = inputs
+        self.run = run
+        self.device = inputs.device.name
+        self.precision = inputs.precision.name
+        self.computing = {"device": self.device, "precision": self.precision}
+
+    def read(self) -> None:
+        """Audit the tables, drop what has to go, draw the gold subset, and keep the result as Parquet."""
+        tables, options = self.inputs, self.options
+
+        def work(folder: Path) -> None:
+            gold, dev, test, report = audit_pairs(tables.gold, tables.dev, tables.test)
+            if options.gold_limit is not None and options.gold_limit < len(gold):
+                drawn = np.random.default_rng(options.seed).permutation(len(gold))[: options.gold_limit]
+                gold = gold.iloc[np.sort(drawn)]
+                logger.info("gold: %d of the pairs drawn with seed %d", len(gold), options.seed)
+            reports = [report]
+            texts = [*gold["sentence1"], *gold["sentence2"]]
+            if len(tables.sentences):
+                audited = audit_sentences(tables.sentences, test=test, names={"sentences": "unlabeled"})
+                reports.append(audited.report)
+                texts = [*audited.sentences["text"], *texts]
+            for name, frame in (("gold", gold), ("dev", dev), ("test", test)):
+                write_parquet(folder / f"{name}.parquet", frame[[*PAIR, "score"]].rename_axis("row").reset_index())
+            write_parquet(folder / "sentences.parquet", pd.DataFrame({"text": list(dict.fromkeys(texts))}))
+            write_json(folder / "audit.json", _joined(reports))
+
+        frames = {name: content_hash(getattr(tables, name)) for name in ("gold", "dev", "test", "sentences")}
+        limit = {"gold_limit": options.gold_limit, "seed": options.seed} if options.gold_limit else {}
+        folder = self.run.stage("read", inputs={**frames, **limit}, work=work)
+        for finding in read_json(folder / "audit.json")["findings"]:
+            logger.info("audit: %s", finding["message"])
+
+    def zero_shot(self) -> None:
+        """Score the base bi-encoder before anything is trained."""
+
+        def work(folder: Path) -> None:
+            write_parquet(folder / "predictions.parquet", self._cosines(self._load(self.inputs.base), ("dev", "test")))
+
+        used = {"base": self.inputs.base.fingerprint, **self._hashes("dev", "test"), "device": self.device}
+        self.run.stage("zero_shot", inputs=used, work=work)
+
+    def train_teacher(self) -> None:
+        """Train the cross-encoder on gold, both orders of each pair, the best weights by dev."""
+        options = self.options
+
+        def work(folder: Path) -> None:
+            model = load_crossencoder(self.inputs.teacher_base, device=self.device, seed=options.seed)
+            history = train_crossencoder(
+                model,
+                self._table("gold"),
+                dev=self._table("dev"),
+                settings=options.teacher,
+                seed=options.seed,
+                precision=self.precision,
+                description="teacher",
+            )
+            model.save_pretrained(str(folder / "model"), create_model_card=False)
+            write_json(folder / "history.json", history.as_dict())
+
+        used = {
+            "teacher_base": self.inputs.teacher_base.fingerprint,
+            **self._hashes("gold", "dev"),
+            "teacher": asdict(options.teacher),
+            "seed": options.seed,
+            **self.computing,
+        }
+        self.run.stage("teacher", inputs=used, work=work)
+
+    def warn_about_teacher(self) -> None:
+        """Say before labelling when the teacher is no better than the student it shall teach."""
+        warning = teacher_warning(self._teacher_dev(), self._zero_shot_dev())
+        if warning:
+            logger.warning("%s", warning)
+
+    def sample(self) -> None:
+        """Pair up the unlabelled sentences and gold's own by semantic search and BM25."""
+        options = self.options
+
+        def work(folder: Path) -> None:
+            sentences = pd.read_parquet(self.run.path("read", "sentences.parquet"))["text"].tolist()
+            known = pd.concat([self._table(name) for name in ("gold", "dev", "test")])
+            embeddings = None
+            if "semantic" in options.strategies:
+                model = self._load(self.inputs.base)
+                with autocast(self.device, self.precision):
+                    embeddings = model.encode(sentences, batch_size=64, convert_to_tensor=True, show_progress_bar=False)
+                embeddings = embeddings.float()
+            candidates = sample_pairs(
+                sentences,
+                embeddings,
+                strategies=options.strategies,
+                top_k=options.top_k,
+                known_pairs=list(zip(known["sentence1"], known["sentence2"], strict=True)),
+            )
+            logger.info("sample: %d new pairs from %d sentences", len(candidates), len(sentences))
+            write_parquet(folder / "candidates.parquet", candidates)
+
+        used = {
+            "base": self.inputs.base.fingerprint,
+            **self._hashes("sentences", "gold", "dev", "test"),
+            "strategies": options.strategies,
+            "top_k": options.top_k,
+            **self.computing,
+        }
+        self.run.stage("sample", inputs=used, work=work)
+
+    def label(self) -> None:
+        """Let the teacher score the new pairs, mean of both orders."""
+
+        def work(folder: Path) -> None:
+            candidates = pd.read_parquet(self.run.path("sample", "candidates.parquet"))
+            scored = label_pairs(candidates, self._load_teacher(), dtype=self._dtype())
+            write_parquet(folder / "scored.parquet", scored)
+
+        used = {
+            "teacher": sha256_of_folder(self.run.path("teacher", "model")),
+            "candidates": sha256_of_file(self.run.path("sample", "candidates.parquet")),
+            **self.computing,
+        }
+        self.run.stage("label", inputs=used, work=work)
+
+    def make_silver(self) -> None:
+        """Turn scores into silver labels: soft as they are, or 1 and 0 by two thresholds."""
+        high, low = self.options.positive_threshold, self.options.negative_threshold
+
+        def work(folder: Path) -> None:
+            silver = pd.read_parquet(self.run.path("label", "scored.parquet"))
+            if high is not None and low is not None:
+                silver = hard_labels(silver, positive_threshold=high, negative_threshold=low)
+                silver = silver.rename(columns={"score": "teacher_score", "label": "score"})
+            write_parquet(folder / "silver.parquet", silver)
+
+        scored = sha256_of_file(self.run.path("label", "scored.parquet"))
+        self.run.stage(
+            "silver", inputs={"scored": scored, "positive_threshold": high, "negative_threshold": low}, work=work
+        )
+
+    def train_student(self, name: str) -> None:
+        """Train the bi-encoder from the base on ``gold_only`` or ``augmented`` data, both with the same maximum of steps."""
+        options = self.options
+        gold = self._for_loss(self._table("gold"), "gold")
+        silver = self._for_loss(pd.read_parquet(self.run.path("silver", "silver.parquet")), "silver")
+        pairs = gold if name == "gold_only" else pd.concat([gold, silver[gold.columns]], ignore_index=True)
+        max_steps = options.student.steps_for(len(gold) + len(silver))
+
+        def work(folder: Path) -> None:
+            model = self._load(self.inputs.base)
+            history = train_biencoder(
+                model,
+                pairs,
+                dev=self._table("dev"),
+                loss=options.loss,
+                settings=options.student,
+                max_steps=max_steps,
+                seed=options.seed,
+                precision=self.precision,
+                description=name.replace("_", " "),
+            )
+            model.save_pretrained(str(folder / "model"), create_model_card=False)
+            write_json(folder / "history.json", history.as_dict())
+
+        used = {
+            "base": self.inputs.base.fingerprint,
+            "pairs": content_hash(pairs),
+            **self._hashes("dev"),
+            "loss": options.loss,
+            "student": asdict(options.student),
+            "max_steps": max_steps,
+            "seed": options.seed,
+            **self.computing,
+        }
+        self.run.stage(name, inputs=used, work=work)
+
+    def judge(self) -> dict[str, Any]:
+        """Score all four models on dev and test with intervals; write ``metrics.json``."""
+        options = self.options
+        students = ("gold_only", "augmented")
+
+        def work(folder: Path) -> None:
+            parts = [pd.read_parquet(self.run.path("zero_shot", "predictions.parquet")).assign(model="zero_shot")]
+            parts.append(self._teacher_scores().assign(model="cross_encoder"))
+            for name in students:
+                model = SentenceTransformer(str(self.run.path(name, "model")), device=self.device)
+                parts.append(self._cosines(model, ("dev", "test")).assign(model=name))
+            predictions = pd.concat(parts, ignore_index=True)
+            write_parquet(folder / "predictions.parquet", predictions)
+            judged = judge(predictions, bootstrap_samples=options.bootstrap_samples, seed=options.seed)
+            write_json(folder / "judged.json", judged)
+
+        used = {
+            "zero_shot": sha256_of_file(self.run.path("zero_shot", "predictions.parquet")),
+            **{name: sha256_of_folder(self.run.path(name, "model")) for name in ("teacher", *students)},
+            **self._hashes("dev", "test"),
+            "bootstrap_samples": options.bootstrap_samples,
+            "seed": options.seed,
+            **self.computing,
+        }
+        folder = self.run.stage("judge", inputs=used, work=work)
+        metrics = {**read_json(folder / "judged.json"), "seconds": self.run.seconds}
+        write_json(self.run.folder / "metrics.json", metrics)
+        return metrics
+
+    def keep_winner(self, winner: str) -> None:
+        """Put the better student on dev into ``model/``."""
+        source, target = self.run.path(winner, "model"), self.run.folder / "model"
+        if not target.is_dir() or sha256_of_folder(source) != sha256_of_folder(target):
+            with whole_folder(target) as beside:
+                _copy_files(source, beside)
+
+    def _table(self, name: str) -> pd.DataFrame:
+        return pd.read_parquet(self.run.path("read", f"{name}.parquet"), columns=[*PAIR, "score"])
+
+    def _hashes(self, *names: str) -> dict[str, str]:
+        return {name: sha256_of_file(self.run.path("read", f"{name}.parquet")) for name in names}
+
+    def _load(self, source: ModelSource) -> SentenceTransformer:
+        return load_biencoder(source, device=self.device)
+
+    def _load_teacher(self) -> Any:  # noqa: ANN401 - CrossEncoder, imported with its room
+        folder = self.run.path("teacher", "model")
+        return load_crossencoder(ModelSource("teacher", str(folder), "folder"), device=self.device)
+
+    def _dtype(self) -> torch.dtype | None:
+        return torch.bfloat16 if self.precision == "bf16" else None
+
+    def _cosines(self, model: SentenceTransformer, splits: tuple[str, ...]) -> pd.DataFrame:
+        # In fp32, because that is what a user of the saved model gets.
+        return pd.concat(
+            [
+                table[["score"]].assign(
+                    split=split,
+                    prediction=cosine_of_pairs(model, table["sentence1"].tolist(), table["sentence2"].tolist()),
+                )
+                for split, table in ((split, self._table(split)) for split in splits)
+            ],
+            ignore_index=True,
+        )
+
+    def _teacher_scores(self) -> pd.DataFrame:
+        # In the precision in which it labelled, because that is the teacher the silver came from.
+        teacher = self._load_teacher()
+        parts = []
+        for split in ("dev", "test"):
+            table = self._table(split)
+            scores = score_pairs(teacher, table["sentence1"].tolist(), table["sentence2"].tolist(), dtype=self._dtype())
+            parts.append(table[["score"]].assign(split=split, prediction=scores.astype("float64")))
+        return pd.concat(parts, ignore_index=True)
+
+    def _teacher_dev(self) -> float:
+        history = read_json(self.run.path("teacher", "history.json"))
+        return max(evaluation["spearman"] for evaluation in history["evaluations"])
+
+    def _zero_shot_dev(self) -> float:
+        predictions = pd.read_parquet(self.run.path("zero_shot", "predictions.parquet"))
+        dev = predictions[predictions["split"] == "dev"]
+        return spearman(dev["prediction"], dev["score"])
+
+    def _for_loss(self, pairs: pd.DataFrame, name: str) -> pd.DataFrame:
+        if self.options.loss == "cosine":
+            return pairs
+        positives = pairs[pairs["score"] >= self.options.positive_threshold]
+        logger.info("%s: %d of %d pairs are positives for the ranking loss", name, len(positives), len(pairs))
+        return positives
+
+
+def _joined(reports: list[AuditReport]) -> Mapping[str, Any]:
+    parts = [report.to_json() for report in reports]
+    return {
+        "findings": [finding for part in parts for finding in part["findings"]],
+        "tables": {name: table for part in parts for name, table in part["tables"].items()},
+    }
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    import shutil
+
+    shutil.copytree(source, target, dirs_exist_ok=True)

@@ -1,0 +1,69 @@
+"""What a pipeline reads before it starts: tables, models and choices, with every mistake shown together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pandas as pd
+
+from embedtrain.data import read_scored_pairs, read_sentences
+from embedtrain.errors import Problems, UserError
+from embedtrain.files import sha256_of_value
+from embedtrain.models import Choice, ModelSource, choose_device, choose_precision, resolve_model
+from embedtrain.pipelines.options import AugSBERTOptions
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything from outside that a run of the pipeline depends on."""
+
+    gold: pd.DataFrame
+    dev: pd.DataFrame
+    test: pd.DataFrame
+    sentences: pd.DataFrame
+    base: ModelSource
+    teacher_base: ModelSource
+    device: Choice
+    precision: Choice
+
+
+def collect_inputs(options: AugSBERTOptions) -> Inputs:
+    """Check the options, read the tables and find the models; nothing is loaded yet.
+
+    Raises:
+        UserError: With every problem of every option, file and model at once.
+    """
+    problems = Problems()
+    options.check(problems)
+
+    def attempt(action: Callable[[], Value]) -> Value | None:
+        try:
+            return action()
+        except UserError as error:
+            problems.extend(error)
+            return None
+
+    def pairs(source: str) -> pd.DataFrame | None:
+        columns = {name: found for name, found in options.columns.items() if name != "text"}
+        return attempt(lambda: read_scored_pairs(source, columns=columns, score_range=options.score_range))
+
+    gold, dev, test = pairs(options.gold), pairs(options.dev), pairs(options.test)
+    sentences: pd.DataFrame | None = pd.DataFrame({"text": pd.Series(dtype="str")})
+    if options.unlabeled is not None:
+        source, text = options.unlabeled, options.columns.get("text")
+        sentences = attempt(lambda: read_sentences(source, columns={"text": text} if text else None))
+    base = attempt(lambda: resolve_model(options.base))
+    teacher_base = attempt(lambda: resolve_model(options.teacher_base)) if options.teacher_base else base
+    device = attempt(lambda: choose_device(options.device))
+    problems.raise_if_any()
+    assert gold is not None and dev is not None and test is not None and sentences is not None
+    assert base is not None and teacher_base is not None and device is not None
+    precision = choose_precision(device.name, options.precision)
+    return Inputs(gold, dev, test, sentences, base, teacher_base, device, precision)
+
+
+def content_hash(frame: pd.DataFrame) -> str:
+    """A hash of a table's rows, their numbers and column names, whatever file they came from."""
+    return sha256_of_value([list(frame.columns), pd.util.hash_pandas_object(frame).tolist()])

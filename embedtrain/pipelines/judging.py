@@ -1,0 +1,143 @@
+"""The four models beside each other on dev and test, the paired difference, and what they mean in words."""
+
+from typing import Any
+
+import pandas as pd
+
+from embedtrain.evaluation.statistics import paired_bootstrap_difference
+from embedtrain.evaluation.sts import score_predictions
+
+LABELS = {
+    "zero_shot": "zero-shot",
+    "cross_encoder": "cross-encoder (teacher)",
+    "gold_only": "gold only",
+    "augmented": "gold + silver",
+}
+
+
+def judge(predictions: pd.DataFrame, *, bootstrap_samples: int, seed: int) -> dict[str, Any]:
+    """Scores with intervals, the paired difference, the winner by dev, the verdict and the warnings.
+
+    Args:
+        predictions: One row a model and pair: ``model`` (zero_shot, cross_encoder, gold_only, augmented), ``split``
+            (dev, test), ``score`` (gold) and ``prediction``; rows of a split in the same order for every model.
+        bootstrap_samples: Resamples behind each interval.
+        seed: Of the resampling.
+
+    Returns:
+        ``models``, ``paired_difference``, ``winner``, ``verdict``, ``warnings``; correlations as fractions.
+    """
+    parts = {key: part for key, part in predictions.groupby(["model", "split"], sort=False)}
+    models: dict[str, Any] = {
+        model: {
+            split: score_predictions(
+                parts[model, split]["prediction"],
+                parts[model, split]["score"],
+                samples=bootstrap_samples,
+                seed=seed,
+            )
+            for split in ("dev", "test")
+        }
+        for model in LABELS
+    }
+    augmented, gold_only = parts["augmented", "test"], parts["gold_only", "test"]
+    interval = paired_bootstrap_difference(
+        augmented["prediction"],
+        gold_only["prediction"],
+        gold_only["score"],
+        method="spearman",
+        samples=bootstrap_samples,
+        seed=seed,
+    )
+    difference = {
+        "of": "augmented - gold_only",
+        "metric": "spearman",
+        "split": "test",
+        "difference": interval.value,
+        "ci95": [interval.low, interval.high],
+    }
+    dev = {model: scores["dev"]["spearman"] for model, scores in models.items()}
+    # On equal dev scores the simpler model is kept.
+    winner = "augmented" if dev["augmented"] > dev["gold_only"] else "gold_only"
+    return {
+        "models": models,
+        "paired_difference": difference,
+        "winner": winner,
+        "verdict": verdict(models, difference, winner),
+        "warnings": warnings(models, winner),
+    }
+
+
+def teacher_warning(teacher_dev: float, zero_shot_dev: float) -> str | None:
+    """What to tell before labelling when the teacher is no better than the student it shall teach, else None."""
+    if teacher_dev > zero_shot_dev:
+        return None
+    return (
+        f"the teacher is no better than the student it teaches: dev Spearman {points(teacher_dev)} for the "
+        f"cross-encoder, {points(zero_shot_dev)} for the bi-encoder before any training. Its silver labels are likely "
+        "to hurt. A larger --teacher-base, more gold pairs or more --teacher.epochs may help"
+    )
+
+
+def verdict(models: dict[str, Any], difference: dict[str, Any], winner: str) -> str:
+    """One plain paragraph: did the silver labels help, was the teacher good enough, which model is kept."""
+    change, (low, high) = difference["difference"], difference["ci95"]
+    amount = f"{100 * change:+.2f} Spearman points on test, 95 % interval {100 * low:+.2f} to {100 * high:+.2f}"
+    if low > 0:
+        silver = f"The silver labels helped: gold + silver against gold only is {amount}."
+    elif high < 0:
+        silver = f"The silver labels hurt: gold + silver against gold only is {amount}."
+    else:
+        silver = f"The silver labels made no difference that this test set can show: {amount}."
+    dev = {model: scores["dev"]["spearman"] for model, scores in models.items()}
+    comparison = "better" if dev["cross_encoder"] > dev["zero_shot"] else "no better"
+    teacher = (
+        f"The teacher was {comparison} than the zero-shot student to begin with "
+        f"({points(dev['cross_encoder'])} against {points(dev['zero_shot'])} on dev)."
+    )
+    loser = "gold_only" if winner == "augmented" else "augmented"
+    kept = f"Kept in model/: {LABELS[winner]}, by dev ({points(dev[winner])} against {points(dev[loser])})."
+    return f"{silver} {teacher} {kept}"
+
+
+def warnings(models: dict[str, Any], winner: str) -> list[str]:
+    """What a reader of the results should not overlook."""
+    dev = {model: scores["dev"]["spearman"] for model, scores in models.items()}
+    found = [teacher_warning(dev["cross_encoder"], dev["zero_shot"])]
+    if dev[winner] <= dev["zero_shot"]:
+        found.append(
+            f"training did not improve the model on dev: {points(dev[winner])} for the better student, "
+            f"{points(dev['zero_shot'])} before training"
+        )
+    return [warning for warning in found if warning]
+
+
+def results_table(metrics: dict[str, Any]) -> str:
+    """The results as a table for a terminal, correlations x 100 with 95 % intervals."""
+    header = ("Spearman x 100", "dev", "test", "95 % interval", "Pearson, test")
+    rows = [header]
+    for model, label in LABELS.items():
+        dev, test = metrics["models"][model]["dev"], metrics["models"][model]["test"]
+        low, high = test["ci95"]
+        kept = " *" if model == metrics["winner"] else ""
+        rows.append(
+            (
+                label + kept,
+                points(dev["spearman"]),
+                points(test["spearman"]),
+                f"{points(low)} ... {points(high)}",
+                points(test["pearson"]),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = [
+        "  ".join(cell.ljust(width) if not at else cell.rjust(width) for at, (cell, width) in enumerate(cells)).rstrip()
+        for cells in (list(zip(row, widths, strict=True)) for row in rows)
+    ]
+    lines.insert(1, "-" * len(lines[0]))
+    return "\n".join([*lines, "* kept in model/, chosen by dev"])
+
+
+def points(correlation: float) -> str:
+    """A correlation x 100 with two decimals."""
+    return f"{100 * correlation:.2f}"

@@ -1,0 +1,157 @@
+"""A run folder: named stages that appear whole or not at all, are skipped when nothing they depend on has changed."""
+
+import fcntl
+import importlib.metadata
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import embedtrain
+from embedtrain.errors import UserError
+from embedtrain.files import read_json, sha256_of_value, whole_folder, write_json, write_text
+
+logger = logging.getLogger(__name__)
+
+STAGE_RECORD = "stage.json"
+PACKAGES = ("torch", "sentence-transformers", "transformers", "datasets", "accelerate", "bm25s", "pandas", "numpy")
+
+
+class Run:
+    """The folder of one run and its stages.
+
+    Layout: ``config.yaml`` (every option resolved), ``manifest.json`` (stages done, versions, choices with reasons),
+    ``stages/<name>/`` (a stage's files and its ``stage.json``), and what the pipeline adds.
+
+    Args:
+        folder: Made when it does not exist.
+        config: Every option of the run, as plain values.
+
+    Raises:
+        UserError: When the folder cannot be written to, or another process is working in it.
+    """
+
+    def __init__(self, folder: str | Path, *, config: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        self.config = dict(config)
+        self.manifest: dict[str, Any] = {
+            "embedtrain": embedtrain.__version__,
+            "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "stages": {},
+        }
+        check_writable(self.folder)
+        self.lock = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"--output {folder}: another process is working in this run folder") from None
+        self._clear_leftovers()
+        write_text(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
+
+    def path(self, stage: str, *parts: str) -> Path:
+        """A file or folder of a stage."""
+        return self.folder.joinpath("stages", stage, *parts)
+
+    def stage(self, name: str, *, inputs: Mapping[str, Any], work: Callable[[Path], None]) -> Path:
+        """Do a stage, or keep what an earlier call of the same inputs made.
+
+        Args:
+            name: The stage's folder under ``stages/``.
+            inputs: Everything that its result depends on, as plain values: options, and hashes of files. A change of
+                one is named and runs the stage again.
+            work: Fills the empty folder that it is given; the folder takes its place only when this returns.
+
+        Returns:
+            The stage's folder.
+        """
+        folder = self.path(name)
+        inputs = {"embedtrain": embedtrain.__version__, **inputs}
+        key = sha256_of_value(inputs)
+        record = self._record(folder)
+        if record and record["key"] == key:
+            logger.info("%s: kept from an earlier run, nothing it depends on has changed", name)
+        else:
+            if record:
+                logger.info("%s: run again, %s", name, describe_change(record["inputs"], inputs))
+            started = time.perf_counter()
+            with whole_folder(folder) as beside:
+                work(beside)
+                record = {
+                    "key": key,
+                    "inputs": inputs,
+                    "seconds": round(time.perf_counter() - started, 3),
+                    "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                }
+                write_json(beside / STAGE_RECORD, record)
+            logger.info("%s: done in %.1f s", name, record["seconds"])
+        self.manifest["stages"][name] = {part: record[part] for part in ("key", "seconds", "finished", "inputs")}
+        self.write_manifest()
+        return folder
+
+    def note(self, **values: Any) -> None:
+        """Put values into the manifest."""
+        self.manifest.update(values)
+        self.write_manifest()
+
+    def write_manifest(self) -> None:
+        """Write ``manifest.json``."""
+        write_json(self.folder / "manifest.json", self.manifest)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds each stage took when it was run."""
+        return {name: stage["seconds"] for name, stage in self.manifest["stages"].items()}
+
+    @staticmethod
+    def _record(folder: Path) -> dict[str, Any] | None:
+        try:
+            return read_json(folder / STAGE_RECORD)
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _clear_leftovers(self) -> None:
+        # What a killed process was writing; it never became part of the run.
+        for leftover in [*self.folder.glob(".*.part"), *self.folder.glob("stages/.*.part")]:
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder if needed, and raise ``UserError`` when files cannot be written to it."""
+    probe = folder / f".probe.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"--output {folder}: cannot write there ({error.strerror}); expected a writable folder") from None
+
+
+def describe_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """In words, which inputs differ: options with both values, files and models by name."""
+    changes = []
+    for name in sorted({*before, *after}):
+        old, new = before.get(name), after.get(name)
+        if old == new:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            parts = [f"{name}.{part}" for part in sorted({*old, *new}) if old.get(part) != new.get(part)]
+            values = [(_at(old, part), _at(new, part)) for part in parts]
+        else:
+            parts, values = [name], [(old, new)]
+        for part, (was, now) in zip(parts, values, strict=True):
+            short = all(len(str(value)) <= 40 for value in (was, now))
+            changes.append(f"{part} changed from {was} to {now}" if short else f"{part} changed")
+    return "; ".join(changes)
+
+
+def _at(values: Mapping[str, Any], dotted: str) -> Any:  # noqa: ANN401 - any JSON value
+    return values.get(dotted.split(".", 1)[1])

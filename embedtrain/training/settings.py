@@ -1,0 +1,51 @@
+"""The options of one training, with their units and checks."""
+
+from dataclasses import dataclass
+
+from embedtrain.errors import Problems
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How one model is fitted.
+
+    Args:
+        epochs: Passes over the training pairs; may be a fraction.
+        batch_size: Pairs in a batch.
+        learning_rate: Peak of the linear warm-up and decay.
+        warmup_share: Share of all steps over which the learning rate rises from 0.
+        weight_decay: Decoupled weight decay of AdamW; biases and norms are spared.
+        max_gradient_norm: Gradients are scaled down to this norm when they exceed it.
+        evaluations: Dev evaluations, spread evenly over the steps; the best one's weights are kept.
+        patience: Training stops after this many dev evaluations without a better one; 0 never stops early.
+    """
+
+    epochs: float = 1.0
+    batch_size: int = 32
+    learning_rate: float = 5e-5
+    warmup_share: float = 0.1
+    weight_decay: float = 0.01
+    max_gradient_norm: float = 1.0
+    evaluations: int = 10
+    patience: int = 3
+
+    def check(self, where: str, problems: Problems) -> None:
+        """Note every value out of range, each with its option's name under ``where``."""
+        bounds: list[tuple[str, bool, str]] = [
+            ("epochs", self.epochs > 0, "above 0"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("learning_rate", 0 < self.learning_rate < 1, "between 0 and 1"),
+            ("warmup_share", 0 <= self.warmup_share < 1, "at least 0 and below 1"),
+            ("weight_decay", self.weight_decay >= 0, "at least 0"),
+            ("max_gradient_norm", self.max_gradient_norm > 0, "above 0"),
+            ("evaluations", self.evaluations >= 1, "at least 1"),
+            ("patience", self.patience >= 0, "at least 0 (0: never stop early)"),
+        ]
+        for name, holds, expected in bounds:
+            if not holds:
+                problems.add(f"--{where}.{name.replace('_', '-')} is {getattr(self, name)}, expected {expected}")
+
+    def steps_for(self, pairs: int) -> int:
+        """Optimiser steps over ``pairs`` training pairs, at least 1."""
+        batches = -(-pairs // self.batch_size)
+        return max(1, round(self.epochs * batches))

@@ -1,0 +1,273 @@
+"""One engine for every model: sentence-transformers' trainers with batches of like length, bf16 and the best weights kept."""
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from sentence_transformers.base.evaluation import BaseEvaluator
+from sentence_transformers.base.model import BaseModel
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.base.trainer import BaseTrainer
+from torch import nn
+from torch.utils.data import BatchSampler
+from tqdm.auto import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from embedtrain.data.batching import like_length_batches
+from embedtrain.training.cpu import fast_dropout, keep_memory_mapped
+from embedtrain.training.settings import TrainingSettings
+
+logger = logging.getLogger(__name__)
+
+DevMetric = Callable[[BaseModel], Mapping[str, float]]
+LOSSES_LOGGED = 200
+
+
+@dataclass
+class History:
+    """What happened in one training; ``as_dict`` is what a run keeps of it.
+
+    ``steps`` holds ``step``, ``loss`` (mean since the last entry) and ``learning_rate``; ``evaluations`` holds ``step``
+    and the dev metrics, step 0 being the model before training.
+    """
+
+    train_pairs: int
+    max_steps: int
+    steps: list[dict[str, float]] = field(default_factory=list)
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+    best_step: int = 0
+    stopped_early: bool = False
+    seconds: float = 0.0
+    pairs_per_second: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+class LikeLengthSampler(DefaultBatchSampler):
+    """Batches of like length, new in every epoch, as the batch sampler that sentence-transformers' trainers take."""
+
+    def __init__(self, lengths: np.ndarray, *, batch_size: int, drop_last: bool, seed: int) -> None:
+        super().__init__(range(len(lengths)), batch_size=batch_size, drop_last=drop_last, seed=seed)
+        self.lengths = lengths
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from like_length_batches(
+            self.lengths, batch_size=self.batch_size, seed=self.seed, epoch=self.epoch, drop_last=self.drop_last
+        )
+
+
+class DevEvaluator(BaseEvaluator):
+    """A dev metric in the form that sentence-transformers' trainers call."""
+
+    def __init__(self, dev_metric: DevMetric) -> None:
+        super().__init__()
+        self.dev_metric = dev_metric
+
+    def __call__(self, model: BaseModel, **_: Any) -> dict[str, float]:
+        """The metrics of the model as it is now."""
+        return dict(self.dev_metric(model))
+
+
+class KeepBest(TrainerCallback):
+    """Records the history, keeps the best weights in memory, and stops when dev has not improved for a while."""
+
+    def __init__(self, history: History, *, metric: str, patience: int, description: str) -> None:
+        self.history = history
+        self.metric = f"eval_{metric}"
+        self.patience = patience
+        self.description = description
+        self.best_score = -float("inf")
+        self.best_weights: dict[str, torch.Tensor] = {}
+        self.evaluations_without_gain = 0
+        self.bar: tqdm | None = None
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Open the progress bar."""
+        self.bar = tqdm(total=state.max_steps, desc=self.description, unit="step", leave=False, disable=None)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Advance the progress bar."""
+        if self.bar is not None:
+            self.bar.update(1)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Note the training loss."""
+        if logs and "loss" in logs:
+            self.history.steps.append(
+                {"step": state.global_step, "loss": logs["loss"], "learning_rate": logs["learning_rate"]}
+            )
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        model: nn.Module | None = None,
+        **_: Any,
+    ) -> None:
+        """Note the dev metrics, keep the weights when they are the best so far, and stop after too many without gain."""
+        if metrics is None or model is None or self.metric not in metrics:
+            raise RuntimeError(f"the dev metric {self.metric} is missing from {sorted(metrics or {})}")
+        noted = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_loss", "epoch")
+        scores = {name.removeprefix("eval_"): value for name, value in metrics.items() if name not in noted}
+        self.history.evaluations.append({"step": state.global_step, **scores})
+        if self.bar is not None:
+            self.bar.set_postfix({name: f"{100 * value:.2f}" for name, value in scores.items()})
+        if metrics[self.metric] > self.best_score:
+            self.best_score = metrics[self.metric]
+            self.history.best_step = state.global_step
+            self.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            self.evaluations_without_gain = 0
+            return
+        self.evaluations_without_gain += 1
+        if self.patience and self.evaluations_without_gain >= self.patience and state.global_step < state.max_steps:
+            self.history.stopped_early = True
+            control.should_training_stop = True
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Close the progress bar."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+def fit(
+    trainer_class: type[BaseTrainer],
+    model: BaseModel,
+    *,
+    pairs: Dataset,
+    lengths: np.ndarray | None,
+    loss: nn.Module,
+    dev_metric: DevMetric,
+    metric: str,
+    settings: TrainingSettings,
+    max_steps: int,
+    seed: int,
+    precision: str,
+    description: str,
+) -> History:
+    """Train a model in place and leave it with the weights of its best dev evaluation.
+
+    Args:
+        trainer_class: sentence-transformers' trainer for this kind of model.
+        model: The model, on the device to train on.
+        pairs: Training rows: text columns and a ``label`` column where the loss takes one.
+        lengths: Tokens of each row, (rows,), for batches of like length; None for batches without duplicate texts,
+            as losses with in-batch negatives need them.
+        loss: The loss in the form that the trainer calls.
+        dev_metric: Scores the model on dev; called before the first step and ``settings.evaluations`` times after.
+        metric: The key of ``dev_metric``'s result that decides; higher is better.
+        settings: Batch size, learning rate, evaluations and patience; ``max_steps`` replaces its epochs.
+        max_steps: Optimiser steps at most.
+        seed: Of the order of batches and of dropout.
+        precision: ``bf16`` for autocast, or ``fp32``.
+        description: Name on the progress bar.
+
+    Returns:
+        What happened, with the time it took in seconds.
+    """
+    on_cpu = model.device.type == "cpu"
+    history = History(train_pairs=len(pairs), max_steps=max_steps)
+    keeper = KeepBest(history, metric=metric, patience=settings.patience, description=description)
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="embedtrain-"))
+        if on_cpu:
+            keep_memory_mapped()
+            stack.enter_context(fast_dropout(model))
+        arguments = trainer_class.training_args_class(
+            output_dir=scratch,
+            max_steps=max_steps,
+            per_device_train_batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            warmup_steps=round(settings.warmup_share * max_steps),
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_gradient_norm,
+            optim="adamw_torch_fused",
+            bf16=precision == "bf16",
+            use_cpu=on_cpu,
+            seed=seed,
+            batch_sampler="no_duplicates" if lengths is None else _sampler_of(lengths),
+            eval_strategy="steps",
+            eval_steps=max(1, -(-max_steps // settings.evaluations)),
+            eval_on_start=True,
+            save_strategy="no",
+            logging_steps=max(1, max_steps // LOSSES_LOGGED),
+            dataloader_pin_memory=not on_cpu,
+            report_to="none",
+            disable_tqdm=True,
+        )
+        trainer = _without_model_card(trainer_class)(
+            model=model,
+            args=arguments,
+            train_dataset=pairs,
+            loss=loss,
+            evaluator=DevEvaluator(dev_metric),
+            callbacks=[keeper],
+        )
+        for callback in ("PrinterCallback", "ProgressCallback"):
+            _remove_callback(trainer, callback)
+        started = time.perf_counter()
+        trainer.train()
+        _evaluate_last_step(trainer, history)
+        history.seconds = time.perf_counter() - started
+        history.pairs_per_second = trainer.state.global_step * settings.batch_size / history.seconds
+        # The trainer leaves its autocast wrapped around the model's forward, which would outlive the training.
+        trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        model.load_state_dict(keeper.best_weights)
+    logger.info("%s", _summary(description, history, metric))
+    return history
+
+
+def _sampler_of(lengths: np.ndarray) -> Callable[..., BatchSampler]:
+    def make(dataset: Dataset, *, batch_size: int, drop_last: bool, seed: int = 0, **_: Any) -> BatchSampler:
+        return LikeLengthSampler(lengths, batch_size=batch_size, drop_last=drop_last, seed=seed)
+
+    return make
+
+
+def _without_model_card(trainer_class: type[BaseTrainer]) -> type[BaseTrainer]:
+    class Trainer(trainer_class):  # type: ignore[misc, valid-type]
+        """The trainer without its model card callback, which samples the data set and may ask the hub."""
+
+        def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+            """Add nothing."""
+
+    return Trainer
+
+
+def _remove_callback(trainer: BaseTrainer, name: str) -> None:
+    for callback in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == name]:
+        trainer.remove_callback(callback)
+
+
+def _evaluate_last_step(trainer: BaseTrainer, history: History) -> None:
+    # When the number of steps is no multiple of the interval, the last weights have not been seen yet.
+    if not history.stopped_early and history.evaluations[-1]["step"] < trainer.state.global_step:
+        trainer.evaluate()
+
+
+def _summary(description: str, history: History, metric: str) -> str:
+    scores = {evaluation["step"]: evaluation[metric] for evaluation in history.evaluations}
+    last = max(scores)
+    ended = f"stopped early at step {last} of {history.max_steps}" if history.stopped_early else f"{last} steps"
+    return (
+        f"{description}: {ended} over {history.train_pairs} pairs in {history.seconds:.0f} s "
+        f"({history.pairs_per_second:.0f} pairs/s); best dev {metric} {100 * scores[history.best_step]:.2f} "
+        f"at step {history.best_step}"
+    )

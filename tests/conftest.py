@@ -1,0 +1,73 @@
+"""What every test shares: no network, a tiny model built from a config, small tables."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import socket
+from pathlib import Path
+
+import pytest
+
+
+class NetworkBlocked(Exception):
+    """A test tried to reach the network."""
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Sockets other than local ones (UNIX, and loopback for multi-process tests) are refused in every test."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        if self.family == socket.AF_UNIX or (isinstance(address, tuple) and address[0] in {"127.0.0.1", "::1"}):
+            return connect(self, address)
+        raise NetworkBlocked(f"a test tried to connect to {address}")
+
+    def no_lookup(host, *args, **kwargs):
+        if host in {"localhost", "127.0.0.1", "::1", None}:
+            return lookup(host, *args, **kwargs)
+        raise NetworkBlocked(f"a test tried to look up {host}")
+
+    lookup = socket.getaddrinfo
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    monkeypatch.setattr(socket, "getaddrinfo", no_lookup)
+
+
+SAMPLES = Path(__file__).parent.parent / "data_samples"
+
+
+def build_tiny_model(folder: Path, *, layers: int = 2, hidden: int = 32) -> Path:
+    """A random BERT of some 50,000 parameters with a character vocabulary (Latin and Chinese), as a SentenceTransformer."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    torch.manual_seed(0)
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789?!.,'"
+    chinese = "怎么如何密码重置设备连接网络退款订单无法登录账号忘记更新手机应用"
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocab += list(dict.fromkeys([*letters, *("##" + c for c in letters), *chinese]))
+    base = folder / "hf"
+    base.mkdir(parents=True)
+    (base / "vocab.txt").write_text("\n".join(vocab), encoding="utf-8")
+    tokenizer = BertTokenizer.from_pretrained(str(base))
+    config = BertConfig(
+        vocab_size=len(vocab), hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=2,
+        intermediate_size=hidden * 2, max_position_embeddings=128,
+    )
+    BertModel(config).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    transformer = Transformer(str(base), max_seq_length=64)
+    model = SentenceTransformer(modules=[transformer, Pooling(hidden, pooling_mode="mean")], device="cpu")
+    model.save(str(folder / "st"))
+    return folder / "st"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """Folder of the tiny SentenceTransformer; do not write to it."""
+    return build_tiny_model(tmp_path_factory.mktemp("tiny"))

@@ -1,0 +1,212 @@
+import html
+import json
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from fake_run import CHINESE, DEV, SCRIPT, TEST, VERDICT, WARNING, build_run
+
+from embedtrain.errors import UserError
+from embedtrain.report import plots, wording, write_report
+
+
+@pytest.fixture
+def run(tmp_path):
+    return build_run(tmp_path / "first")
+
+
+def text_of(page):
+    """What a reader sees: no style, no script, no tags, white space folded."""
+    page = re.sub(r"<(style|script|title)>.*?</\1>", "", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", "", page)))
+
+
+def test_the_page_loads_nothing(run):
+    page = write_report(run).read_text()
+    loads = re.findall(r"<[^>]*\s(?:src|href|data|action|poster|srcset)=[\"']?([^\"'\s>]+)", page)
+    assert loads
+    assert all(target.startswith(("#", "data:")) for target in loads)
+    assert set(re.findall(r"url\((.)", page)) == {"#"}
+    assert "@import" not in page
+    assert "<image" not in page
+    assert len(page.encode()) < 1_500_000
+    assert [path.name for path in run.iterdir() if "report" in path.name] == ["report.html"]
+
+
+def test_every_figure_of_every_model_is_text_with_its_interval(run):
+    text = text_of(write_report(run).read_text())
+    for role in DEV:
+        for value in (DEV[role], TEST[role]):
+            low, high = 100 * value - 1.67, 100 * value + 1.53
+            assert f"{100 * value:.2f} [{low:.1f}, {high:.1f}]" in text
+            assert f"{100 * value - 1.1:.2f} [" in text
+    assert "−0.86 [−1.42, −0.31]" in text
+    assert "lies below zero" in text
+    assert VERDICT in text
+    assert WARNING in text
+    assert text.index(VERDICT) < text.index("Results")
+    assert re.search(r"Gold only chosen on dev", text)
+    assert not re.search(r"Augmented chosen on dev", text)
+    for said in (
+        "12 found, 12 dropped",
+        "5,749",
+        "sampling.top_k",
+        "not set",
+        "torch",
+        "1 min 22 s",
+        "no GPU was found",
+    ):
+        assert said in text
+
+
+def test_a_whole_run_lacks_nothing(run):
+    page = write_report(run).read_text()
+    assert "is not in this run folder" not in page
+    assert 'class="missing"' not in page
+
+
+def test_user_text_is_never_markup(run):
+    page = write_report(run).read_text()
+    assert SCRIPT not in page
+    assert page.count("<script") == 1
+    assert "<img" not in page
+    assert "\x00" not in page
+    assert "\x1b" not in page
+    assert text_of(page).count(SCRIPT) == 2
+    policy = re.search(r"script-src 'sha256-([^']+)'", page)[1]
+    assert re.fullmatch(r"[A-Za-z0-9+/]{43}=", policy)
+
+
+def test_hostile_names_of_the_run_and_its_settings_are_escaped(run):
+    hostile = run.with_name("a\"><b onclick=x>'")
+    run.rename(hostile)
+    (hostile / "config.yaml").write_text(yaml.safe_dump({"<i>": {"<u>": "<s>"}}))
+    value = json.loads((hostile / "metrics.json").read_text())
+    (hostile / "metrics.json").write_text(json.dumps({**value, "verdict": "<h1>\ud800", "warnings": ["<h2>"]}))
+    page = write_report(hostile).read_text()
+    assert not re.search(r"<b onclick|<i>\.|<u>|<s>|<h1>&|<h2><", page)
+    assert "<i>.<u>" in text_of(page)
+
+
+def test_chinese_text_stands_on_the_page_and_is_marked(run):
+    page = write_report(run).read_text()
+    assert f'<bdi lang="zh">{CHINESE}</bdi>' in page
+    assert '<html lang="en">' in page
+    assert [wording.language(text) for text in ("plain", "日本語です", "한국어", "中文")] == ["", "ja", "ko", "zh"]
+
+
+def test_silver_examples_run_from_the_lowest_to_the_highest_score(run):
+    page = write_report(run).read_text()
+    scores = [float(score) for score in re.findall(r'class="score"><span class="value">([\d.]+)', page)]
+    assert len(scores) == 20
+    assert scores == sorted(scores)
+    assert (scores[0], scores[-1]) == (0.0, 1.0)
+    silver = pd.read_parquet(run / "stages/label/silver.parquet")["score"]
+    assert scores[10] == pytest.approx(silver.quantile(10 / 19), abs=0.01)
+
+
+def test_the_same_folder_gives_the_same_bytes(run):
+    first = write_report(run).read_bytes()
+    assert write_report(run).read_bytes() == first
+
+
+def test_ids_are_unique_and_every_reference_has_its_target(run):
+    page = write_report(run).read_text()
+    assert page.count("<svg") == 6
+    ids = re.findall(r"\sid=\"([^\"]+)\"", page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"(?:url\(|href=\")#([^\")]+)", page)) <= set(ids)
+
+
+def test_plots_take_their_colours_from_the_page(run):
+    page = write_report(run).read_text()
+    style = (re.search(r"<style>(.*?)</style>", page, flags=re.DOTALL))[1]
+    drawn = "".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
+    assert not re.findall(r"#[0-9a-f]{6}\b(?=[;\"])", drawn)
+    for variable in set(re.findall(r"var\((--[\w-]+)\)", drawn)):
+        assert style.count(f"{variable}:") == 2, variable
+
+
+@pytest.mark.parametrize(
+    ("gone", "sentence"),
+    [
+        ("metrics.json", "metrics.json is not in this run folder."),
+        ("manifest.json", "manifest.json is not in this run folder."),
+        ("config.yaml", "config.yaml is not in this run folder."),
+        ("model", "model/ is not in this run folder"),
+        ("stages/read/audit.json", "stages/read/audit.json is not in this run folder."),
+        ("stages/read/gold.parquet", "stages/read/gold.parquet is not in this run folder."),
+        ("stages/teacher", "stages/teacher/history.json is not in this run folder."),
+        ("stages/augmented/history.json", "stages/augmented/history.json is not in this run folder."),
+        ("stages/label/silver.parquet", "stages/label/silver.parquet is not in this run folder."),
+    ],
+)
+def test_a_missing_part_is_named_and_the_rest_is_shown(run, gone, sentence):
+    shutil.rmtree(run / gone) if (run / gone).is_dir() else (run / gone).unlink()
+    text = text_of(write_report(run).read_text())
+    assert sentence in text
+    assert ("85.77" in text) == (gone != "metrics.json")
+
+
+def test_an_empty_folder_gives_a_page_and_no_folder_an_error(tmp_path):
+    text = text_of(write_report(tmp_path).read_text())
+    assert "There is no verdict yet." in text
+    assert text.count("is not in this run folder") > 8
+    with pytest.raises(UserError, match="nowhere"):
+        write_report(tmp_path / "nowhere")
+
+
+def test_damaged_files_and_undefined_figures_are_said(run):
+    (run / "manifest.json").write_text("[1, 2")
+    (run / "config.yaml").write_text("a: [")
+    (run / "stages/read/gold.parquet").write_bytes(b"not a table")
+    pd.DataFrame({"score": [0.5]}).to_parquet(run / "stages/label/silver.parquet")
+    value = json.loads((run / "metrics.json").read_text())
+    value["models"]["augmented"]["test"] = {"spearman": None, "pearson": None, "ci95": [None, None], "pairs": 2}
+    del value["models"]["zero_shot"]
+    (run / "metrics.json").write_text(json.dumps(value))
+    text = text_of(write_report(run).read_text())
+    assert "manifest.json cannot be read as a JSON object." in text
+    assert "config.yaml cannot be read as a YAML mapping." in text
+    assert "gold.parquet cannot be read as a Parquet table." in text
+    assert "silver.parquet has no column sentence1, sentence2, sampled_by." in text
+    assert "metrics.json has no figures of the model zero_shot." in text
+    assert "88.58" in text
+    assert "84.91" not in text
+
+
+def test_a_constant_teacher_and_a_single_step_still_draw(run):
+    pd.DataFrame({"split": ["dev"] * 3, "score": [0.1, 0.5, np.nan], "prediction": [0.4, 0.4, 0.4]}).to_parquet(
+        run / "stages/teacher/predictions.parquet"
+    )
+    one = {"steps": [{"step": 1, "loss": 0.2, "learning_rate": 1e-5}], "evaluations": [{"step": 1, "spearman": None}]}
+    (run / "stages/gold_only/history.json").write_text(json.dumps({**one, "best_step": 1}))
+    assert write_report(run).read_text().count("<svg") == 6
+
+
+def test_wording_of_figures():
+    assert wording.points(0.857749) == "85.77"
+    assert wording.points(-0.00001) == "0.00"
+    assert wording.points(None) == "–"
+    assert wording.points(float("nan")) == "–"
+    assert wording.points(0.0123, plus=True) == "+1.23"
+    assert wording.interval([0.841, 0.8734]) == "[84.1, 87.3]"
+    assert wording.interval([None, 0.2]) == ""
+    assert [wording.duration(s) for s in (8.44, 59.97, 723, 3899, 3599.7)] == [
+        "8.4 s", "1 min 0 s", "12 min 3 s", "1 h 5 min", "1 h 0 min",
+    ]  # fmt: skip
+    assert wording.printable("x" * 500, 10) == "x" * 9 + "…"
+    assert wording.flattened({"a": {"b": 1e-5, "c": {}}, "d": [1, "二"]}) == [
+        ("a.b", "1e-05"), ("a.c", "{}"), ("d", '[1, "二"]'),
+    ]  # fmt: skip
+
+
+def test_the_scatter_is_bounded():
+    random = np.random.default_rng(0)
+    small, large = (
+        len(plots.teacher_scatter(*random.random((2, n)), spearman=0.5)) for n in (plots.MAX_POINTS, 50_000)
+    )
+    assert large < 1.1 * small
