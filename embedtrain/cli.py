@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def augsbert_command(arguments: Sequence[str]) -> int:
+def run_augsbert(arguments: Sequence[str]) -> int:
     """``embedtrain augsbert``: parse the options, run the pipeline, show the results."""
     # Options are parsed before the pipeline is imported, so that a misspelt one is answered at once.
     from embedtrain.arguments import parse
@@ -76,6 +76,7 @@ def configure_logging() -> None:
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch|transformers|sentence_transformers")
 
 
@@ -83,7 +84,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     from embedtrain.errors import did_you_mean
 
     if command == "augsbert":
-        return augsbert_command(arguments)
+        return run_augsbert(arguments)
     raise UserError(f"unknown command '{command}'{did_you_mean(command, COMMANDS)}; expected: {', '.join(COMMANDS)}")
 
 

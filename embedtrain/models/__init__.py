@@ -1,6 +1,6 @@
 """Finding and loading models, and choosing what they run on."""
 
-from embedtrain.models.hardware import Choice, autocast, choose_device, choose_precision
+from embedtrain.models.hardware import Choice, autocast, choose_attention, choose_device, choose_precision
 from embedtrain.models.loading import DEFAULT_MODEL, ModelSource, load_biencoder, load_crossencoder, resolve_model
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "Choice",
     "ModelSource",
     "autocast",
+    "choose_attention",
     "choose_device",
     "choose_precision",
     "load_biencoder",

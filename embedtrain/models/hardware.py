@@ -73,3 +73,10 @@ def choose_precision(device: str, requested: PrecisionName = "auto") -> Choice:
 def autocast(device: str, precision: str) -> torch.autocast:
     """The autocast context of a chosen precision; a context without effect for ``fp32``."""
     return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def choose_attention(device: str) -> Choice:
+    """The attention implementation of transformers models: plain matrix products on a CPU, fused kernels on a GPU."""
+    if device == "cpu":
+        return Choice("eager", "on a CPU plain matrix products are faster than the fused kernel for short sentences")
+    return Choice("sdpa", "the GPU's fused kernels")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from embedtrain.errors import UserError, did_you_mean
 from embedtrain.files import sha256_of_file
+from embedtrain.models.hardware import choose_attention
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
@@ -142,7 +143,8 @@ def load_biencoder(source: ModelSource, *, device: str) -> "SentenceTransformer"
     """
     from sentence_transformers import SentenceTransformer
 
-    return _load(source, lambda: SentenceTransformer(source.location, device=device))
+    attention = {"attn_implementation": choose_attention(device).name}
+    return _load(source, lambda: SentenceTransformer(source.location, device=device, model_kwargs=attention))
 
 
 def load_crossencoder(source: ModelSource, *, device: str, seed: int = 0) -> "CrossEncoder":
@@ -155,7 +157,8 @@ def load_crossencoder(source: ModelSource, *, device: str, seed: int = 0) -> "Cr
     from sentence_transformers import CrossEncoder
 
     torch.manual_seed(seed)
-    return _load(source, lambda: CrossEncoder(source.location, num_labels=1, device=device))
+    attention = {"attn_implementation": choose_attention(device).name}
+    return _load(source, lambda: CrossEncoder(source.location, num_labels=1, device=device, model_kwargs=attention))
 
 
 def _load(source: ModelSource, load: Callable[[], Model]) -> Model:

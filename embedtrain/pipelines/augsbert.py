@@ -29,7 +29,7 @@ from embedtrain.files import (
 )
 from embedtrain.mining.labeling import hard_labels, label_pairs, score_pairs
 from embedtrain.mining.sampling import sample_pairs
-from embedtrain.models import ModelSource, autocast, load_biencoder, load_crossencoder
+from embedtrain.models import ModelSource, autocast, choose_attention, load_biencoder, load_crossencoder
 from embedtrain.pipelines.inputs import Inputs, collect_inputs, content_hash
 from embedtrain.pipelines.judging import judge, teacher_warning
 from embedtrain.pipelines.options import AugSBERTOptions
@@ -60,14 +60,16 @@ def augsbert(options: AugSBERTOptions) -> AugSBERTResult:
     """
     inputs = collect_inputs(options)
     run = Run(options.output, config=options.as_dict())
+    attention = choose_attention(inputs.device.name)
     run.note(
         seed=options.seed,
         device=asdict(inputs.device),
         precision=asdict(inputs.precision),
+        attention=asdict(attention),
         models={"base": asdict(inputs.base), "teacher_base": asdict(inputs.teacher_base)},
     )
-    logger.info("device: %s", inputs.device)
-    logger.info("precision: %s", inputs.precision)
+    for choice, value in (("device", inputs.device), ("precision", inputs.precision), ("attention", attention)):
+        logger.info("%s: %s", choice, value)
     pipeline = Pipeline(options, inputs, run)
     pipeline.read()
     pipeline.zero_shot()
@@ -125,9 +127,9 @@ class Pipeline:
         """Score the base bi-encoder before anything is trained."""
 
         def work(folder: Path) -> None:
-            write_parquet(folder / "predictions.parquet", self._cosines(self._load(self.inputs.base), ("dev", "test")))
+            write_parquet(folder / "predictions.parquet", self._cosines(self._load(self.inputs.base)))
 
-        used = {"base": self.inputs.base.fingerprint, **self._hashes("dev", "test"), "device": self.device}
+        used = {"base": self.inputs.base.fingerprint, **self._hashes("dev", "test"), **self.computing}
         self.run.stage("zero_shot", inputs=used, work=work)
 
     def train_teacher(self) -> None:
@@ -271,8 +273,8 @@ class Pipeline:
             parts = [pd.read_parquet(self.run.path("zero_shot", "predictions.parquet")).assign(model="zero_shot")]
             parts.append(self._teacher_scores().assign(model="cross_encoder"))
             for name in students:
-                model = SentenceTransformer(str(self.run.path(name, "model")), device=self.device)
-                parts.append(self._cosines(model, ("dev", "test")).assign(model=name))
+                model = self._load(ModelSource(name, str(self.run.path(name, "model")), "folder"))
+                parts.append(self._cosines(model).assign(model=name))
             predictions = pd.concat(parts, ignore_index=True)
             write_parquet(folder / "predictions.parquet", predictions)
             judged = judge(predictions, bootstrap_samples=options.bootstrap_samples, seed=options.seed)
@@ -314,18 +316,15 @@ class Pipeline:
     def _dtype(self) -> torch.dtype | None:
         return torch.bfloat16 if self.precision == "bf16" else None
 
-    def _cosines(self, model: SentenceTransformer, splits: tuple[str, ...]) -> pd.DataFrame:
-        # In fp32, because that is what a user of the saved model gets.
-        return pd.concat(
-            [
-                table[["score"]].assign(
-                    split=split,
-                    prediction=cosine_of_pairs(model, table["sentence1"].tolist(), table["sentence2"].tolist()),
-                )
-                for split, table in ((split, self._table(split)) for split in splits)
-            ],
-            ignore_index=True,
-        )
+    def _cosines(self, model: SentenceTransformer) -> pd.DataFrame:
+        parts = []
+        # Test in fp32, because that is what a user of the saved model gets; dev as it is computed while training.
+        for split, precision in (("dev", self.precision), ("test", "fp32")):
+            table = self._table(split)
+            with autocast(self.device, precision):
+                cosines = cosine_of_pairs(model, table["sentence1"].tolist(), table["sentence2"].tolist())
+            parts.append(table[["score"]].assign(split=split, prediction=cosines))
+        return pd.concat(parts, ignore_index=True)
 
     def _teacher_scores(self) -> pd.DataFrame:
         # In the precision in which it labelled, because that is the teacher the silver came from.

@@ -57,7 +57,7 @@ class AugSBERTOptions:
     positive_threshold: float | None = None
     negative_threshold: float | None = None
     loss: BiEncoderLoss = "cosine"
-    teacher: TrainingSettings = field(default_factory=lambda: TrainingSettings(epochs=2.0))
+    teacher: TrainingSettings = field(default_factory=TrainingSettings)
     student: TrainingSettings = field(default_factory=TrainingSettings)
     seed: int = 42
     device: DeviceName = "auto"

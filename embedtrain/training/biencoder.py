@@ -7,6 +7,7 @@ import pandas as pd
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 
+from embedtrain.data.batching import like_length_batches
 from embedtrain.evaluation.statistics import pearson, spearman
 from embedtrain.evaluation.sts import cosine_of_pairs
 from embedtrain.losses import CosineSimilarityLoss, MultipleNegativesRankingLoss
@@ -54,10 +55,13 @@ def train_biencoder(
         What happened.
     """
     columns = {name: pairs[name].tolist() for name in ("sentence1", "sentence2")}
-    lengths = None
     if loss == "cosine":
-        # Both sentences of a pair run in one pass, padded to the longest of the batch, so that is what decides.
+        # Both sentences of a pair run in one pass, padded to the longest of the batch, so the longer one decides.
         lengths = np.maximum(*(token_counts(model, texts) for texts in columns.values()))
+
+        def batches_of_epoch(epoch: int) -> list[list[int]]:
+            return like_length_batches(lengths, batch_size=settings.batch_size, seed=seed, epoch=epoch)
+
         columns["label"] = pairs["score"].astype("float32").tolist()
 
     def dev_metric(current: SentenceTransformer) -> dict[str, float]:
@@ -69,7 +73,7 @@ def train_biencoder(
         SentenceTransformerTrainer,
         model,
         pairs=Dataset.from_dict(columns),
-        lengths=lengths,
+        batches_of_epoch=batches_of_epoch if loss == "cosine" else None,
         loss=LossAdapter(model, CosineSimilarityLoss() if loss == "cosine" else MultipleNegativesRankingLoss()),
         dev_metric=dev_metric,
         metric="spearman",
@@ -79,3 +83,4 @@ def train_biencoder(
         precision=precision,
         description=description,
     )
+

@@ -8,6 +8,7 @@ from sentence_transformers import CrossEncoder
 from sentence_transformers.cross_encoder import CrossEncoderTrainer
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
 
+from embedtrain.data.batching import like_length_batches
 from embedtrain.evaluation.statistics import pearson, spearman
 from embedtrain.mining.labeling import score_pairs
 from embedtrain.training.settings import TrainingSettings
@@ -47,8 +48,10 @@ def train_crossencoder(
         "label": [*pairs["score"].astype("float32")] * 2,
     }
     dtype = torch.bfloat16 if precision == "bf16" else None
-    encoded = model.tokenizer(rows["sentence1"], rows["sentence2"], return_attention_mask=False)
-    longest = model.max_seq_length or model.tokenizer.model_max_length
+    encoded = model.tokenizer(
+        rows["sentence1"], rows["sentence2"], truncation="longest_first", return_attention_mask=False
+    )
+    lengths = np.array([len(ids) for ids in encoded["input_ids"]])
 
     def dev_metric(current: CrossEncoder) -> dict[str, float]:
         scores = score_pairs(current, dev["sentence1"].tolist(), dev["sentence2"].tolist(), dtype=dtype)
@@ -58,7 +61,9 @@ def train_crossencoder(
         CrossEncoderTrainer,
         model,
         pairs=Dataset.from_dict(rows),
-        lengths=np.array([min(len(ids), longest) for ids in encoded["input_ids"]]),
+        batches_of_epoch=lambda epoch: like_length_batches(
+            lengths, batch_size=settings.batch_size, seed=seed, epoch=epoch
+        ),
         loss=BinaryCrossEntropyLoss(model),
         dev_metric=dev_metric,
         metric="spearman",

@@ -11,6 +11,7 @@ class TrainingSettings:
 
     Args:
         epochs: Passes over the training pairs; may be a fraction.
+        min_steps: Optimiser steps at least, so that a few hundred pairs are passed over several times.
         batch_size: Pairs in a batch.
         learning_rate: Peak of the linear warm-up and decay.
         warmup_share: Share of all steps over which the learning rate rises from 0.
@@ -21,18 +22,20 @@ class TrainingSettings:
     """
 
     epochs: float = 1.0
+    min_steps: int = 200
     batch_size: int = 32
     learning_rate: float = 5e-5
     warmup_share: float = 0.1
     weight_decay: float = 0.01
     max_gradient_norm: float = 1.0
-    evaluations: int = 10
+    evaluations: int = 8
     patience: int = 3
 
     def check(self, where: str, problems: Problems) -> None:
         """Note every value out of range, each with its option's name under ``where``."""
         bounds: list[tuple[str, bool, str]] = [
             ("epochs", self.epochs > 0, "above 0"),
+            ("min_steps", self.min_steps >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("learning_rate", 0 < self.learning_rate < 1, "between 0 and 1"),
             ("warmup_share", 0 <= self.warmup_share < 1, "at least 0 and below 1"),
@@ -46,6 +49,6 @@ class TrainingSettings:
                 problems.add(f"--{where}.{name.replace('_', '-')} is {getattr(self, name)}, expected {expected}")
 
     def steps_for(self, pairs: int) -> int:
-        """Optimiser steps over ``pairs`` training pairs, at least 1."""
+        """Optimiser steps for ``epochs`` passes over ``pairs`` training pairs, or ``min_steps`` if that is more."""
         batches = -(-pairs // self.batch_size)
-        return max(1, round(self.epochs * batches))
+        return max(self.min_steps, round(self.epochs * batches))

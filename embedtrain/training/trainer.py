@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from datasets import Dataset
 from sentence_transformers.base.evaluation import BaseEvaluator
@@ -20,13 +19,13 @@ from torch.utils.data import BatchSampler
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from embedtrain.data.batching import like_length_batches
 from embedtrain.training.cpu import fast_dropout, keep_memory_mapped
 from embedtrain.training.settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
 
 DevMetric = Callable[[BaseModel], Mapping[str, float]]
+BatchesOfEpoch = Callable[[int], list[list[int]]]
 LOSSES_LOGGED = 200
 
 
@@ -52,17 +51,15 @@ class History:
         return asdict(self)
 
 
-class LikeLengthSampler(DefaultBatchSampler):
-    """Batches of like length, new in every epoch, as the batch sampler that sentence-transformers' trainers take."""
+class EpochSampler(DefaultBatchSampler):
+    """Batches that a function makes for each epoch, as the batch sampler that sentence-transformers' trainers take."""
 
-    def __init__(self, lengths: np.ndarray, *, batch_size: int, drop_last: bool, seed: int) -> None:
-        super().__init__(range(len(lengths)), batch_size=batch_size, drop_last=drop_last, seed=seed)
-        self.lengths = lengths
+    def __init__(self, rows: int, *, batch_size: int, batches_of_epoch: BatchesOfEpoch) -> None:
+        super().__init__(range(rows), batch_size=batch_size, drop_last=False)
+        self.batches_of_epoch = batches_of_epoch
 
     def __iter__(self) -> Iterator[list[int]]:
-        yield from like_length_batches(
-            self.lengths, batch_size=self.batch_size, seed=self.seed, epoch=self.epoch, drop_last=self.drop_last
-        )
+        yield from self.batches_of_epoch(self.epoch)
 
 
 class DevEvaluator(BaseEvaluator):
@@ -152,7 +149,7 @@ def fit(
     model: BaseModel,
     *,
     pairs: Dataset,
-    lengths: np.ndarray | None,
+    batches_of_epoch: BatchesOfEpoch | None,
     loss: nn.Module,
     dev_metric: DevMetric,
     metric: str,
@@ -168,7 +165,7 @@ def fit(
         trainer_class: sentence-transformers' trainer for this kind of model.
         model: The model, on the device to train on.
         pairs: Training rows: text columns and a ``label`` column where the loss takes one.
-        lengths: Tokens of each row, (rows,), for batches of like length; None for batches without duplicate texts,
+        batches_of_epoch: From an epoch's number to its batches of row numbers; None for batches without duplicate texts,
             as losses with in-batch negatives need them.
         loss: The loss in the form that the trainer calls.
         dev_metric: Scores the model on dev; called before the first step and ``settings.evaluations`` times after.
@@ -202,7 +199,7 @@ def fit(
             bf16=precision == "bf16",
             use_cpu=on_cpu,
             seed=seed,
-            batch_sampler="no_duplicates" if lengths is None else _sampler_of(lengths),
+            batch_sampler="no_duplicates" if batches_of_epoch is None else _sampler_of(batches_of_epoch),
             eval_strategy="steps",
             eval_steps=max(1, -(-max_steps // settings.evaluations)),
             eval_on_start=True,
@@ -234,9 +231,9 @@ def fit(
     return history
 
 
-def _sampler_of(lengths: np.ndarray) -> Callable[..., BatchSampler]:
-    def make(dataset: Dataset, *, batch_size: int, drop_last: bool, seed: int = 0, **_: Any) -> BatchSampler:
-        return LikeLengthSampler(lengths, batch_size=batch_size, drop_last=drop_last, seed=seed)
+def _sampler_of(batches_of_epoch: BatchesOfEpoch) -> Callable[..., BatchSampler]:
+    def make(dataset: Dataset, *, batch_size: int, **_: Any) -> BatchSampler:
+        return EpochSampler(len(dataset), batch_size=batch_size, batches_of_epoch=batches_of_epoch)
 
     return make
 

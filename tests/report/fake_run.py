@@ -80,7 +80,7 @@ def build_run(folder):
     """Fill a run folder with plausible figures and made-up sentences, some of them hostile."""
     random = np.random.default_rng(7)
     stages = folder / "stages"
-    for name in ("read", "teacher", "gold_only", "augmented", "zero_shot", "label"):
+    for name in ("read", "teacher", "gold_only", "augmented", "zero_shot", "silver", "judge"):
         (stages / name).mkdir(parents=True)
     (folder / "model").mkdir()
     settings = {"gold": "gold.tsv", "base": "all-MiniLM-L6-v2", "sampling": {"top_k": 3, "by": ["semantic", "bm25"]}}
@@ -116,8 +116,9 @@ def build_run(folder):
         if split == "dev":
             noisy = 1 / (1 + np.exp(-(6 * scores - 3 + random.normal(0, 1.1, count))))
             dev = pd.DataFrame({"split": "dev", "score": scores, "prediction": noisy})
-            for name in ("teacher", "gold_only", "augmented", "zero_shot"):
-                dev.to_parquet(stages / name / "predictions.parquet")
+            models = ("zero_shot", "cross_encoder", "gold_only", "augmented")
+            judged = pd.concat([dev.assign(model=name) for name in models])
+            judged.to_parquet(stages / "judge" / "predictions.parquet")
     silver = pairs(random, 5000, score=random.beta(2, 1.3, 5000))
     silver["sampled_by"] = random.choice(["semantic", "bm25", "semantic+bm25"], len(silver))
     # The lowest and the highest score are always among the examples.
@@ -128,5 +129,5 @@ def build_run(folder):
         "bm25",
     ]
     silver.loc[len(silver)] = [CHINESE, "扫地机器人充电时指示灯是红色的，正常吗？", 1.0, "semantic"]
-    silver.to_parquet(stages / "label" / "silver.parquet")
+    silver.to_parquet(stages / "silver" / "silver.parquet")
     return folder

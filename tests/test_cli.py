@@ -1,0 +1,177 @@
+"""What a person sees who gets it wrong: one message a mistake, all together, exit code 2, nothing lost."""
+
+import pytest
+import yaml
+from conftest import SAMPLES
+
+from embedtrain.cli import main
+
+GOOD = {
+    "--gold": str(SAMPLES / "en_gold.tsv"),
+    "--dev": str(SAMPLES / "en_dev.tsv"),
+    "--test": str(SAMPLES / "en_test.tsv"),
+    "--unlabeled": str(SAMPLES / "en_sentences.txt"),
+}
+
+
+@pytest.fixture
+def run(tmp_path, tiny_model, capsys, monkeypatch):
+    """Run augsbert with good options but for the given ones; training must not be reached."""
+
+    def must_not_load(*args, **kwargs):
+        raise AssertionError("a model was loaded before the mistakes were shown")
+
+    monkeypatch.setattr("embedtrain.pipelines.augsbert.load_biencoder", must_not_load)
+    monkeypatch.setattr("embedtrain.pipelines.augsbert.load_crossencoder", must_not_load)
+
+    def call(*extra, **replaced):
+        options = {**GOOD, "--base": str(tiny_model), "--output": str(tmp_path / "run")}
+        options.update({f"--{name}": str(value) for name, value in replaced.items()})
+        words = [word for pair in options.items() for word in pair]
+        code = main(["augsbert", *words, "--score-range", "0", "5", *extra])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return code, captured.err
+
+    return call
+
+
+def table(folder, text, name="mine.tsv"):
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+HEADER = "sentence1\tsentence2\tscore\n"
+ROWS = "how do i reset it\twhere is the reset button\t3\nit leaks\tthe valve drips\t4\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "expected"),
+    [
+        ("sentence1\tsentense2\tscore\na\tb\t1\n", "x.tsv", ["sentense2", "did you mean"]),
+        ("sentence1,sentence2,score\na,b,1\n", "x.tsv", ["x.tsv", "comma"]),
+        (ROWS, "x.tsv", ["x.tsv", "--columns", "sentence1=0"]),
+        (HEADER + ROWS + "a\tb\t7\n", "x.tsv", ["row 4", "7"]),
+        (HEADER + ROWS + "a\tb\tnan\n", "x.tsv", ["row 4"]),
+        (HEADER + ROWS + "a\tb\t3,5\n", "x.tsv", ["row 4", "3,5"]),
+        (HEADER, "x.tsv", ["x.tsv"]),
+        ("", "x.tsv", ["x.tsv", "empty"]),
+        (HEADER + ROWS, "x.xlsx", ["x.xlsx", ".parquet"]),
+    ],
+    ids=["column", "delimiter", "headerless", "range", "nan", "decimal comma", "header only", "empty", "format"],
+)
+def test_a_bad_file_is_named_with_what_was_expected(run, tmp_path, text, name, expected):
+    code, shown = run(gold=table(tmp_path, text, name))
+    assert code == 2
+    for part in expected:
+        assert part in shown
+
+
+def test_a_missing_file_is_named_with_the_nearest_one(run, tmp_path):
+    table(tmp_path, HEADER + ROWS, "golden.tsv")
+    code, shown = run(gold=tmp_path / "goldn.tsv")
+    assert code == 2
+    assert "goldn.tsv" in shown
+    assert "golden.tsv" in shown
+
+
+def test_every_mistake_is_shown_at_once(run, tmp_path):
+    code, shown = run("--top-k", "0", gold=tmp_path / "none.tsv", dev=table(tmp_path, "a\tb\n"), base="no/such-model")
+    assert code == 2
+    for part in ("none.tsv", "mine.tsv", "--top-k is 0", "no/such-model"):
+        assert part in shown
+
+
+def test_a_model_that_is_nowhere_says_what_to_install(run):
+    code, shown = run(base="all-MinLM-L6-v2")
+    assert code == 2
+    assert "did you mean 'all-MiniLM-L6-v2'" in shown
+    assert "pip install" in shown
+
+
+def test_an_output_that_cannot_be_written_to_is_said_before_training(run, tmp_path):
+    blocked = table(tmp_path, "")
+    code, shown = run(output=blocked / "run")
+    assert code == 2
+    assert "cannot write there" in shown
+
+
+def test_an_unknown_option_gets_the_nearest_spelling(run):
+    code, shown = run("--topk", "3")
+    assert code == 2
+    assert "unknown option --topk" in shown
+    assert "'--top-k'" in shown
+
+
+def test_a_value_of_the_wrong_type_is_named(run):
+    code, shown = run("--top-k", "three")
+    assert code == 2
+    assert "top_k" in shown or "top-k" in shown
+    assert "three" in shown
+
+
+def test_misspelt_keys_in_yaml_are_all_named(run, tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump({"topk": 3, "teacher": {"epoch": 2}, "seed": 1}))
+    code, shown = run("--config", str(config))
+    assert code == 2
+    assert "unknown key 'topk'; did you mean 'top_k'?" in shown
+    assert "unknown key 'teacher.epoch'; did you mean 'teacher.epochs'?" in shown
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        (["--positive-threshold", "0.8"], "hard labels need both"),
+        (["--positive-threshold", "0.2", "--negative-threshold", "0.8"], "is not below"),
+        (["--loss", "mnrl"], "--positive-threshold"),
+        (["--loss", "mnrl", "--positive-threshold", "0.8", "--negative-threshold", "0.2"], "no use"),
+        (["--student.batch-size", "0"], "--student.batch-size is 0"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(run, extra, expected):
+    code, shown = run(*extra)
+    assert code == 2
+    assert expected in shown
+
+
+def test_an_empty_text_is_reported_and_dropped_not_refused(tmp_path):
+    from embedtrain.data import audit_pairs, read_scored_pairs
+
+    gold = read_scored_pairs(str(table(tmp_path, HEADER + ROWS + " \tb\t1\n")), score_range=(0, 5))
+    audited = audit_pairs(gold)
+    assert len(audited.gold) == 2
+    assert "4" in audited.report.messages[0]
+
+
+def test_print_config_shows_every_option_and_can_be_read_back(capsys, tmp_path):
+    assert main(["augsbert", *[word for pair in GOOD.items() for word in pair], "--output", "x", "--print_config"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["student"]["batch_size"] > 0
+    assert shown["gold"] == GOOD["--gold"]
+
+
+def test_the_columns_and_range_words_are_understood():
+    from embedtrain.arguments import parse
+    from embedtrain.pipelines.options import AugSBERTOptions
+
+    words = ["--gold", "a", "--dev=b", "--test", "c", "--output", "d", "--columns", "sentence1=q1", "sentence2=q2"]
+    words += ["--score-range", "0", "5", "--strategies", "semantic", "bm25", "--student.batch-size", "8"]
+    options = parse(AugSBERTOptions, words, command="augsbert", summary="")
+    assert options.columns == {"sentence1": "q1", "sentence2": "q2"}
+    assert options.score_range == (0.0, 5.0)
+    assert options.strategies == ["semantic", "bm25"]
+    assert options.student.batch_size == 8
+
+
+def test_an_unknown_command_lists_the_known_ones(capsys):
+    assert main(["augsbret"]) == 2
+    assert "did you mean 'augsbert'" in capsys.readouterr().err
+
+
+def test_help_and_version_exit_with_zero(capsys):
+    assert main(["--version"]) == 0
+    assert main(["--help"]) == 0
+    assert "augsbert" in capsys.readouterr().out
+    assert main([]) == 2
