@@ -19,7 +19,7 @@ def parse(options: type[Options], arguments: Sequence[str], *, command: str, sum
     """Make a dataclass of options from flags, and from a YAML file given with ``--config``.
 
     Flags may be written with dashes or underscores; flags after ``--config`` override the file. A tuple takes its
-    values one after the other (``--score-range 0 5``), a mapping takes ``name=value`` words (``--columns sentence1=q1``).
+    values one after the other (``--score-range 0 5``), a mapping ``name=value`` words (``--columns sentence1=q1``).
 
     Args:
         options: The dataclass; its docstring describes the fields.
@@ -52,7 +52,9 @@ def parse(options: type[Options], arguments: Sequence[str], *, command: str, sum
         return None
 
 
-def _instantiate(parser: jsonargparse.ArgumentParser, parsed: jsonargparse.Namespace, options: type[Options]) -> Options:
+def _instantiate(
+    parser: jsonargparse.ArgumentParser, parsed: jsonargparse.Namespace, options: type[Options]
+) -> Options:
     values = parser.instantiate_classes(parsed)
     return options(**{field.name: values[field.name] for field in dataclasses.fields(options)})  # type: ignore[arg-type]
 
@@ -120,7 +122,7 @@ def _refuse_unknown(words: Sequence[str], fields: Mapping[str, Any]) -> None:
     problems.raise_if_any()
 
 
-def _check_config_file(file: str, is_known: Any, known: Sequence[str], problems: Problems) -> None:  # noqa: ANN401
+def _check_config_file(file: str, is_known: Any, known: Sequence[str], problems: Problems) -> None:
     path = Path(file)
     if not path.is_file():
         problems.add(f"--config {file}: no such file")

@@ -60,12 +60,12 @@ def write_text(path: str | Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
-def write_json(path: str | Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
+def write_json(path: str | Path, value: Any) -> None:
     """Write readable JSON (non-ASCII text kept as it is) whole or not at all; NaN is refused, it is not JSON."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: str | Path) -> Any:  # noqa: ANN401 - any JSON value
+def read_json(path: str | Path) -> Any:
     """Read a JSON file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
@@ -82,7 +82,7 @@ def sha256_of_file(path: str | Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def sha256_of_value(value: Any) -> str:  # noqa: ANN401 - any JSON value
+def sha256_of_value(value: Any) -> str:
     """Hex SHA-256 of a JSON value in canonical form (sorted keys)."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
 

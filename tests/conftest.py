@@ -40,7 +40,7 @@ SAMPLES = Path(__file__).parent.parent / "data_samples"
 
 
 def build_tiny_model(folder: Path, *, layers: int = 2, hidden: int = 32) -> Path:
-    """A random BERT of some 50,000 parameters with a character vocabulary (Latin and Chinese), as a SentenceTransformer."""
+    """A random BERT with a vocabulary of characters (Latin and Chinese), as a SentenceTransformer."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -56,8 +56,12 @@ def build_tiny_model(folder: Path, *, layers: int = 2, hidden: int = 32) -> Path
     (base / "vocab.txt").write_text("\n".join(vocab), encoding="utf-8")
     tokenizer = BertTokenizer.from_pretrained(str(base))
     config = BertConfig(
-        vocab_size=len(vocab), hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=2,
-        intermediate_size=hidden * 2, max_position_embeddings=128,
+        vocab_size=len(vocab),
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=hidden * 2,
+        max_position_embeddings=128,
     )
     BertModel(config).save_pretrained(base)
     tokenizer.save_pretrained(base)

@@ -75,6 +75,6 @@ def row_list(rows: Iterable[Any]) -> str:
     return f"{'row' if len(numbers) == 1 else 'rows'} {shown}{more}"
 
 
-def plain(value: object) -> Any:  # noqa: ANN401 - any JSON value
+def plain(value: object) -> Any:
     """A NumPy scalar as Python's own, so that it can be written as JSON."""
     return value.item() if isinstance(value, np.generic) else value

@@ -75,7 +75,7 @@ def from_hub(source: str, *, label: str) -> pd.DataFrame:
     return from_dataset(stored, split=split, label=label)
 
 
-def from_dataset(source: Any, *, split: str | None = None, label: str) -> pd.DataFrame:  # noqa: ANN401 - lazy import
+def from_dataset(source: Any, *, split: str | None = None, label: str) -> pd.DataFrame:
     """The frame of a ``datasets.Dataset``, or of one split of a ``datasets.DatasetDict``.
 
     Raises:

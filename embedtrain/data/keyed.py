@@ -51,7 +51,7 @@ class KeyedTable:
         """The compared texts of one row by column name."""
         return {name: str(self.frame[name].iat[place]) for name in self.text_columns}
 
-    def example(self, place: int, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
+    def example(self, place: int, **more: Any) -> dict[str, Any]:
         """One row as an example: its number, what else is to be said, its texts."""
         return {"row": self.rows(np.array([place]))[0], **more, **self.texts(place)}
 

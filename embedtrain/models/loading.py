@@ -166,6 +166,5 @@ def _load(source: ModelSource, load: Callable[[], Model]) -> Model:
         return load()
     except (OSError, ValueError, KeyError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"model '{source.name}' ({source.kind} {source.location}) cannot be loaded: {first_line}") from (
-            error
-        )
+        place = f"{source.kind} {source.location}"
+        raise UserError(f"model '{source.name}' ({place}) cannot be loaded: {first_line}") from error

@@ -1,4 +1,4 @@
-"""Augmented SBERT (Thakur et al. 2021): gold pairs train a teacher, it labels new pairs, both together train the student.
+"""Augmented SBERT (Thakur et al. 2021): gold trains a teacher, it labels new pairs, both train the student.
 
 The stages, in order: read and audit; zero-shot; teacher; sample; label; silver; two students; judge; report. Each is
 kept in the run folder and done again only when something it depends on has changed.
@@ -229,7 +229,7 @@ class Pipeline:
         )
 
     def train_student(self, name: str) -> None:
-        """Train the bi-encoder from the base on ``gold_only`` or ``augmented`` data, both with the same maximum of steps."""
+        """Train the bi-encoder on ``gold_only`` or ``augmented`` data: the same base, the same maximum of steps."""
         options = self.options
         gold = self._for_loss(self._table("gold"), "gold")
         silver = self._for_loss(pd.read_parquet(self.run.path("silver", "silver.parquet")), "silver")
@@ -309,7 +309,7 @@ class Pipeline:
     def _load(self, source: ModelSource) -> SentenceTransformer:
         return load_biencoder(source, device=self.device)
 
-    def _load_teacher(self) -> Any:  # noqa: ANN401 - CrossEncoder, imported with its room
+    def _load_teacher(self) -> Any:
         folder = self.run.path("teacher", "model")
         return load_crossencoder(ModelSource("teacher", str(folder), "folder"), device=self.device)
 

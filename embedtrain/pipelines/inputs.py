@@ -55,11 +55,18 @@ def collect_inputs(options: AugSBERTOptions) -> Inputs:
         source, text = options.unlabeled, options.columns.get("text")
         sentences = attempt(lambda: read_sentences(source, columns={"text": text} if text else None))
     base = attempt(lambda: resolve_model(options.base))
-    teacher_base = attempt(lambda: resolve_model(options.teacher_base)) if options.teacher_base else base
+    teacher_name = options.teacher_base
+    teacher_base = attempt(lambda: resolve_model(teacher_name)) if teacher_name else base
     device = attempt(lambda: choose_device(options.device))
     problems.raise_if_any()
-    assert gold is not None and dev is not None and test is not None and sentences is not None
-    assert base is not None and teacher_base is not None and device is not None
+    # Nothing is None past this point: each attempt either gave a value or noted a problem.
+    assert gold is not None
+    assert dev is not None
+    assert test is not None
+    assert sentences is not None
+    assert base is not None
+    assert teacher_base is not None
+    assert device is not None
     precision = choose_precision(device.name, options.precision)
     return Inputs(gold, dev, test, sentences, base, teacher_base, device, precision)
 

@@ -27,7 +27,7 @@ def judge(predictions: pd.DataFrame, *, bootstrap_samples: int, seed: int) -> di
     Returns:
         ``models``, ``paired_difference``, ``winner``, ``verdict``, ``warnings``; correlations as fractions.
     """
-    parts = {key: part for key, part in predictions.groupby(["model", "split"], sort=False)}
+    parts = dict(list(predictions.groupby(["model", "split"], sort=False)))
     models: dict[str, Any] = {
         model: {
             split: score_predictions(

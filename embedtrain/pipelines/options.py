@@ -52,12 +52,12 @@ class AugSBERTOptions:
     gold_limit: int | None = None
     base: str = DEFAULT_MODEL
     teacher_base: str | None = None
-    strategies: list[Strategy] = field(default_factory=lambda: ["semantic"])  # type: ignore[arg-type]
+    strategies: list[Strategy] = field(default_factory=lambda: ["semantic"])
     top_k: int = 3
     positive_threshold: float | None = None
     negative_threshold: float | None = None
     loss: BiEncoderLoss = "cosine"
-    teacher: TrainingSettings = field(default_factory=TrainingSettings)
+    teacher: TrainingSettings = field(default_factory=lambda: TrainingSettings(batch_size=32, learning_rate=5e-5))
     student: TrainingSettings = field(default_factory=TrainingSettings)
     seed: int = 42
     device: DeviceName = "auto"
@@ -79,7 +79,9 @@ class AugSBERTOptions:
         if self.bootstrap_samples < 100:
             problems.add(f"--bootstrap-samples is {self.bootstrap_samples}, expected at least 100")
         if not self.strategies or len(set(self.strategies)) < len(self.strategies):
-            problems.add(f"--strategies is {self.strategies}, expected one or more of {', '.join(STRATEGIES)}, each once")
+            problems.add(
+                f"--strategies is {self.strategies}, expected one or more of {', '.join(STRATEGIES)}, each once"
+            )
         self._check_thresholds(problems)
         self.teacher.check("teacher", problems)
         self.student.check("student", problems)

@@ -132,7 +132,9 @@ def check_writable(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"--output {folder}: cannot write there ({error.strerror}); expected a writable folder") from None
+        raise UserError(
+            f"--output {folder}: cannot write there ({error.strerror}); expected a writable folder"
+        ) from None
 
 
 def describe_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
@@ -153,5 +155,5 @@ def describe_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     return "; ".join(changes)
 
 
-def _at(values: Mapping[str, Any], dotted: str) -> Any:  # noqa: ANN401 - any JSON value
+def _at(values: Mapping[str, Any], dotted: str) -> Any:
     return values.get(dotted.split(".", 1)[1])

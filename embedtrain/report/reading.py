@@ -47,7 +47,7 @@ class RunFiles:
             value = None
         return self._mapping(name, value, "a YAML mapping")
 
-    def _mapping(self, name: str, value: Any, expected: str) -> dict[str, Any]:  # noqa: ANN401 - any parsed value
+    def _mapping(self, name: str, value: Any, expected: str) -> dict[str, Any]:
         if isinstance(value, dict):
             return value
         self.missing.append(f"{name} cannot be read as {expected}.")

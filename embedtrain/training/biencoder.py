@@ -83,4 +83,3 @@ def train_biencoder(
         precision=precision,
         description=description,
     )
-

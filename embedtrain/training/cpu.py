@@ -66,10 +66,9 @@ def fast_dropout(model: nn.Module) -> Iterator[None]:
     swapped: list[tuple[nn.Module, str, nn.Module]] = []
     for parent in model.modules():
         for name, child in parent.named_children():
-            if type(child) is nn.Dropout and 0 < child.p < 1:
+            if isinstance(child, nn.Dropout) and 0 < child.p < 1:
                 swapped.append((parent, name, child))
-    for parent, name, child in swapped:
-        setattr(parent, name, FastDropout(child.p).train(child.training))
+                setattr(parent, name, FastDropout(child.p).train(child.training))
     try:
         yield
     finally:

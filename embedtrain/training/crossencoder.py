@@ -67,6 +67,7 @@ def train_crossencoder(
         loss=BinaryCrossEntropyLoss(model),
         dev_metric=dev_metric,
         metric="spearman",
+        score_untrained=False,  # its new head says nothing yet
         settings=settings,
         max_steps=settings.steps_for(len(rows["label"])),
         seed=seed,

@@ -23,13 +23,13 @@ class TrainingSettings:
 
     epochs: float = 1.0
     min_steps: int = 200
-    batch_size: int = 32
-    learning_rate: float = 5e-5
+    batch_size: int = 64
+    learning_rate: float = 7e-5
     warmup_share: float = 0.1
     weight_decay: float = 0.01
     max_gradient_norm: float = 1.0
     evaluations: int = 8
-    patience: int = 3
+    patience: int = 2
 
     def check(self, where: str, problems: Problems) -> None:
         """Note every value out of range, each with its option's name under ``where``."""

@@ -1,4 +1,4 @@
-"""One engine for every model: sentence-transformers' trainers with batches of like length, bf16 and the best weights kept."""
+"""One engine for every model: sentence-transformers' trainers, our batches, bf16, and the best weights kept."""
 
 import logging
 import tempfile
@@ -15,7 +15,6 @@ from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.base.trainer import BaseTrainer
 from torch import nn
-from torch.utils.data import BatchSampler
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -24,7 +23,7 @@ from embedtrain.training.settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
 
-DevMetric = Callable[[BaseModel], Mapping[str, float]]
+DevMetric = Callable[[Any], Mapping[str, float]]
 BatchesOfEpoch = Callable[[int], list[list[int]]]
 LOSSES_LOGGED = 200
 
@@ -69,8 +68,10 @@ class DevEvaluator(BaseEvaluator):
         super().__init__()
         self.dev_metric = dev_metric
 
-    def __call__(self, model: BaseModel, **_: Any) -> dict[str, float]:
-        """The metrics of the model as it is now."""
+    def __call__(
+        self, model: BaseModel, output_path: str | None = None, epoch: int = -1, steps: int = -1
+    ) -> dict[str, float]:
+        """The metrics of the model as it is now; nothing is written to ``output_path``."""
         return dict(self.dev_metric(model))
 
 
@@ -119,7 +120,7 @@ class KeepBest(TrainerCallback):
         model: nn.Module | None = None,
         **_: Any,
     ) -> None:
-        """Note the dev metrics, keep the weights when they are the best so far, and stop after too many without gain."""
+        """Note the dev metrics, keep the best weights so far, and stop after too many evaluations without gain."""
         if metrics is None or model is None or self.metric not in metrics:
             raise RuntimeError(f"the dev metric {self.metric} is missing from {sorted(metrics or {})}")
         noted = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_loss", "epoch")
@@ -153,6 +154,7 @@ def fit(
     loss: nn.Module,
     dev_metric: DevMetric,
     metric: str,
+    score_untrained: bool = True,
     settings: TrainingSettings,
     max_steps: int,
     seed: int,
@@ -165,11 +167,12 @@ def fit(
         trainer_class: sentence-transformers' trainer for this kind of model.
         model: The model, on the device to train on.
         pairs: Training rows: text columns and a ``label`` column where the loss takes one.
-        batches_of_epoch: From an epoch's number to its batches of row numbers; None for batches without duplicate texts,
-            as losses with in-batch negatives need them.
+        batches_of_epoch: From an epoch's number to its batches of row numbers; None for batches without duplicate
+            texts, as losses with in-batch negatives need them.
         loss: The loss in the form that the trainer calls.
-        dev_metric: Scores the model on dev; called before the first step and ``settings.evaluations`` times after.
+        dev_metric: Scores the model on dev; called ``settings.evaluations`` times.
         metric: The key of ``dev_metric``'s result that decides; higher is better.
+        score_untrained: Call it before the first step too, so that training cannot end with a worse model.
         settings: Batch size, learning rate, evaluations and patience; ``max_steps`` replaces its epochs.
         max_steps: Optimiser steps at most.
         seed: Of the order of batches and of dropout.
@@ -202,7 +205,7 @@ def fit(
             batch_sampler="no_duplicates" if batches_of_epoch is None else _sampler_of(batches_of_epoch),
             eval_strategy="steps",
             eval_steps=max(1, -(-max_steps // settings.evaluations)),
-            eval_on_start=True,
+            eval_on_start=score_untrained,
             save_strategy="no",
             logging_steps=max(1, max_steps // LOSSES_LOGGED),
             dataloader_pin_memory=not on_cpu,
@@ -231,8 +234,8 @@ def fit(
     return history
 
 
-def _sampler_of(batches_of_epoch: BatchesOfEpoch) -> Callable[..., BatchSampler]:
-    def make(dataset: Dataset, *, batch_size: int, **_: Any) -> BatchSampler:
+def _sampler_of(batches_of_epoch: BatchesOfEpoch) -> Callable[..., DefaultBatchSampler]:
+    def make(dataset: Dataset, *, batch_size: int, **_: Any) -> DefaultBatchSampler:
         return EpochSampler(len(dataset), batch_size=batch_size, batches_of_epoch=batches_of_epoch)
 
     return make

@@ -179,9 +179,8 @@ def test_damaged_files_and_undefined_figures_are_said(run):
 
 
 def test_a_constant_teacher_and_a_single_step_still_draw(run):
-    pd.DataFrame({"split": ["dev"] * 3, "score": [0.1, 0.5, np.nan], "prediction": [0.4, 0.4, 0.4]}).to_parquet(
-        run / "stages/judge/predictions.parquet"
-    )
+    table = {"split": ["dev"] * 3, "score": [0.1, 0.5, np.nan], "prediction": [0.4] * 3}
+    pd.DataFrame({"model": ["cross_encoder"] * 3, **table}).to_parquet(run / "stages/judge/predictions.parquet")
     one = {"steps": [{"step": 1, "loss": 0.2, "learning_rate": 1e-5}], "evaluations": [{"step": 1, "spearman": None}]}
     (run / "stages/gold_only/history.json").write_text(json.dumps({**one, "best_step": 1}))
     assert write_report(run).read_text().count("<svg") == 6

@@ -25,9 +25,7 @@ def test_one_pass_gives_the_embeddings_of_separate_passes(model):
 
 def test_the_loss_and_its_gradient_equal_a_plain_loop(model):
     scores = torch.tensor([0.9, 0.1, 0.6])
-    LossAdapter(model, CosineSimilarityLoss())(
-        [model.preprocess(FIRST), model.preprocess(SECOND)], scores
-    ).backward()
+    LossAdapter(model, CosineSimilarityLoss())([model.preprocess(FIRST), model.preprocess(SECOND)], scores).backward()
     ours = {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
     model.zero_grad()
     total = 0.0

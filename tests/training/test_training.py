@@ -45,20 +45,23 @@ def test_the_loss_falls_and_the_best_weights_are_kept(tiny_model, gold, dev):
     assert spearman(cosines, dev["score"]) == pytest.approx(best["spearman"], abs=1e-6)
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny_model, gold, dev):
-    weights = []
+def test_the_same_seed_gives_the_same_weights_and_another_seed_other_batches(tiny_model, gold, dev):
+    weights, losses = [], []
     for seed in (1, 1, 2):
         model = encoder(tiny_model)
-        train_biencoder(model, gold, dev=dev, settings=SETTINGS, seed=seed)
+        history = train_biencoder(model, gold, dev=dev, settings=SETTINGS, seed=seed)
         weights.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+        losses.append([step["loss"] for step in history.steps])
     assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
 
 
 def test_patience_stops_and_says_so(tiny_model, gold, dev):
-    constant = dev.assign(sentence2=dev["sentence1"])
-    patient = TrainingSettings(batch_size=16, min_steps=40, epochs=0.1, evaluations=10, patience=2)
-    history = train_biencoder(encoder(tiny_model), gold, dev=constant, settings=patient)
+    idle = TrainingSettings(
+        batch_size=16, min_steps=40, epochs=0.1, evaluations=10, patience=2, learning_rate=1e-12, warmup_share=0
+    )
+    history = train_biencoder(encoder(tiny_model), gold, dev=dev, settings=idle)
     assert history.stopped_early
     assert history.evaluations[-1]["step"] == 8
     assert history.best_step == 0
@@ -85,7 +88,9 @@ def test_bf16_leaves_no_autocast_and_no_swapped_dropout_behind(tiny_model, gold,
 
 
 def test_the_ranking_loss_pulls_pairs_together(tiny_model, dev):
-    questions = [f"how do i reset the {word}" for word in ("valve", "hub", "app", "boiler", "plan", "door", "bill", "fan")]
+    questions = [
+        f"how do i reset the {word}" for word in ("valve", "hub", "app", "boiler", "plan", "door", "bill", "fan")
+    ]
     pairs = pd.DataFrame({"sentence1": questions, "sentence2": [f"{q.split()[-1]} reset please" for q in questions]})
     model = encoder(tiny_model)
     settings = TrainingSettings(batch_size=8, min_steps=30, epochs=1, evaluations=1, patience=0, learning_rate=2e-3)
@@ -94,16 +99,22 @@ def test_the_ranking_loss_pulls_pairs_together(tiny_model, dev):
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_the_cross_encoder_learns_both_orders(tiny_model, gold, dev):
+def test_the_cross_encoder_learns_and_keeps_its_best_weights(tiny_model):
+    questions = [f"question {letter} {word}" for letter in "abcdefghij" for word in ("one", "two", "three")]
+    pairs = pd.DataFrame({"sentence1": questions, "sentence2": ["yyyy", "nnnn"] * 15, "score": [0.9, 0.1] * 15})
     model = load_crossencoder(resolve_model(str(tiny_model.parent / "hf")), device="cpu", seed=1)
-    longer = TrainingSettings(batch_size=16, min_steps=60, epochs=0.1, evaluations=3, patience=0, learning_rate=2e-3)
-    history = train_crossencoder(model, gold, dev=dev, settings=longer)
-    assert history.train_pairs == 2 * len(gold)
+    settings = TrainingSettings(batch_size=10, min_steps=90, epochs=1, evaluations=3, patience=0, learning_rate=3e-3)
+    history = train_crossencoder(model, pairs, dev=pairs, settings=settings)
+    assert history.train_pairs == 2 * len(pairs)
     losses = [step["loss"] for step in history.steps]
-    assert np.mean(losses[-5:]) < np.mean(losses[:5])
-    scores = score_pairs(model, dev["sentence1"].tolist(), dev["sentence2"].tolist())
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    scores = score_pairs(model, pairs["sentence1"].tolist(), pairs["sentence2"].tolist())
     best = max(evaluation["spearman"] for evaluation in history.evaluations)
-    assert spearman(scores, dev["score"]) == pytest.approx(best, abs=1e-6)
+    assert best > 0.8
+    assert spearman(scores, pairs["score"]) == pytest.approx(best, abs=1e-6)
+    # Either order alone has been learnt, not just their mean.
+    turned = score_pairs(model, pairs["sentence2"].tolist(), pairs["sentence1"].tolist(), both_orders=False)
+    assert spearman(turned, pairs["score"]) > 0.8
 
 
 def test_settings_out_of_range_are_named_with_their_option():
