@@ -1,5 +1,6 @@
 """Typed dataclasses as command-line flags and YAML files, with every misspelt name found at once."""
 
+import argparse
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,16 @@ from embedtrain.errors import Problems, UserError, did_you_mean
 Options = TypeVar("Options")
 
 OWN_FLAGS = ("help", "config", "print_config")
+
+
+class DashedHelp(jsonargparse.DefaultHelpFormatter):
+    """Help that spells options as people type them, and leaves the long list of them to the list itself."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        return super()._format_action_invocation(action).replace("_", "-")
+
+    def _format_usage(self, *_: Any, **__: Any) -> str:
+        return f"usage: {self._prog} [--config FILE] [OPTIONS]\n\n"
 
 
 def parse(options: type[Options], arguments: Sequence[str], *, command: str, summary: str) -> Options | None:
@@ -37,7 +48,11 @@ def parse(options: type[Options], arguments: Sequence[str], *, command: str, sum
     words = _normalised(arguments, options)
     _refuse_unknown(words, fields)
     parser = jsonargparse.ArgumentParser(
-        prog=f"embedtrain {command}", description=summary, exit_on_error=False, default_env=False
+        prog=f"embedtrain {command}",
+        description=summary,
+        exit_on_error=False,
+        default_env=False,
+        formatter_class=DashedHelp,
     )
     parser.add_argument("--config", action=jsonargparse.ActionConfigFile, help="YAML file with any of these options")
     parser.add_class_arguments(options, as_group=False)

@@ -57,9 +57,23 @@ ROWS = "how do i reset it\twhere is the reset button\t3\nit leaks\tthe valve dri
         (HEADER + ROWS + "a\tb\t3,5\n", "x.tsv", ["row 4", "3,5"]),
         (HEADER, "x.tsv", ["x.tsv"]),
         ("", "x.tsv", ["x.tsv", "empty"]),
+        (HEADER + "a\tb\t1\n", "x.tsv", ["x.tsv: 1 scored pair", "at least 10"]),
+        (HEADER + "".join(f"a{i}\tb\t2\n" for i in range(12)), "x.tsv", ["x.tsv", "same score"]),
         (HEADER + ROWS, "x.xlsx", ["x.xlsx", ".parquet"]),
     ],
-    ids=["column", "delimiter", "headerless", "range", "nan", "decimal comma", "header only", "empty", "format"],
+    ids=[
+        "column",
+        "delimiter",
+        "headerless",
+        "range",
+        "nan",
+        "decimal comma",
+        "header only",
+        "empty",
+        "one line",
+        "constant",
+        "format",
+    ],
 )
 def test_a_bad_file_is_named_with_what_was_expected(run, tmp_path, text, name, expected):
     code, shown = run(gold=table(tmp_path, text, name))
@@ -126,6 +140,7 @@ def test_misspelt_keys_in_yaml_are_all_named(run, tmp_path):
         (["--positive-threshold", "0.8"], "hard labels need both"),
         (["--positive-threshold", "0.2", "--negative-threshold", "0.8"], "is not below"),
         (["--loss", "mnrl"], "--positive-threshold"),
+        (["--loss", "mnrl", "--positive-threshold", "1.0", "--score-range", "0", "6"], "scores that high"),
         (["--loss", "mnrl", "--positive-threshold", "0.8", "--negative-threshold", "0.2"], "no use"),
         (["--student.batch-size", "0"], "--student.batch-size is 0"),
     ],
@@ -168,6 +183,14 @@ def test_the_columns_and_range_words_are_understood():
 def test_an_unknown_command_lists_the_known_ones(capsys):
     assert main(["augsbret"]) == 2
     assert "did you mean 'augsbert'" in capsys.readouterr().err
+
+
+def test_the_help_of_a_command_lists_its_options_with_dashes(capsys):
+    assert main(["augsbert", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "--score-range" in shown
+    assert "--student.batch-size" in shown
+    assert "--score_range" not in shown
 
 
 def test_help_and_version_exit_with_zero(capsys):

@@ -105,7 +105,8 @@ def _tsv_lines(text: str) -> Iterator[_Line]:
 
 def _csv_lines(text: str, *, label: str) -> Iterator[_Line]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    limit = csv.field_size_limit(len(text))
+    # The limit belongs to the whole process, so it is only ever raised.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     begins = 1
     try:
         for fields in reader:
@@ -115,8 +116,6 @@ def _csv_lines(text: str, *, label: str) -> Iterator[_Line]:
         unclosed = "end of data" in str(error)
         what = "a quoted field that begins here is never closed" if unclosed else f"bad quoting ({error})"
         raise UserError(f'{label}: line {begins}: {what}; a quote inside a quoted field is written ""') from error
-    finally:
-        csv.field_size_limit(limit)
 
 
 def _places(

@@ -30,7 +30,7 @@ from embedtrain.files import (
 from embedtrain.mining.labeling import hard_labels, label_pairs, score_pairs
 from embedtrain.mining.sampling import sample_pairs
 from embedtrain.models import ModelSource, autocast, choose_attention, load_biencoder, load_crossencoder
-from embedtrain.pipelines.inputs import Inputs, collect_inputs, content_hash
+from embedtrain.pipelines.inputs import Inputs, check_tables, collect_inputs, content_hash
 from embedtrain.pipelines.judging import judge, teacher_warning
 from embedtrain.pipelines.options import AugSBERTOptions
 from embedtrain.pipelines.run import Run
@@ -59,7 +59,11 @@ def augsbert(options: AugSBERTOptions) -> AugSBERTResult:
         UserError: With every mistake in options, files and model names, before any model is loaded.
     """
     inputs = collect_inputs(options)
-    run = Run(options.output, config=options.as_dict())
+    with Run(options.output, config=options.as_dict()) as run:
+        return _augsbert(options, inputs, run)
+
+
+def _augsbert(options: AugSBERTOptions, inputs: Inputs, run: Run) -> AugSBERTResult:
     attention = choose_attention(inputs.device.name)
     run.note(
         seed=options.seed,
@@ -106,6 +110,7 @@ class Pipeline:
                 drawn = np.random.default_rng(options.seed).permutation(len(gold))[: options.gold_limit]
                 gold = gold.iloc[np.sort(drawn)]
                 logger.info("gold: %d of the pairs drawn with seed %d", len(gold), options.seed)
+            check_tables({"gold": gold, "dev": dev, "test": test}, stage="after the audit")
             reports = [report]
             texts = [*gold["sentence1"], *gold["sentence2"]]
             if len(tables.sentences):

@@ -1,6 +1,6 @@
 """What a pipeline reads before it starts: tables, models and choices, with every mistake shown together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from embedtrain.models import Choice, ModelSource, choose_device, choose_precisi
 from embedtrain.pipelines.options import AugSBERTOptions
 
 Value = TypeVar("Value")
+MIN_PAIRS = 10
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,31 @@ def collect_inputs(options: AugSBERTOptions) -> Inputs:
     assert base is not None
     assert teacher_base is not None
     assert device is not None
+    check_tables({options.gold: gold, options.dev: dev, options.test: test})
+    if options.positive_threshold is not None and not (gold["score"] >= options.positive_threshold).any():
+        raise UserError(
+            f"--positive-threshold {options.positive_threshold}: no pair of {options.gold} scores that high "
+            f"(the highest is {gold['score'].max():.2f} on the scale from 0 to 1)"
+        )
     precision = choose_precision(device.name, options.precision)
     return Inputs(gold, dev, test, sentences, base, teacher_base, device, precision)
+
+
+def check_tables(tables: Mapping[str, pd.DataFrame], *, stage: str = "") -> None:
+    """Refuse tables of scored pairs that no correlation can be computed on.
+
+    Raises:
+        UserError: For every table with too few pairs, or with the same score throughout.
+    """
+    problems = Problems()
+    for name, table in tables.items():
+        where = f"{name} {stage}".strip()
+        if len(table) < MIN_PAIRS:
+            found = f"{len(table)} scored pair{'' if len(table) == 1 else 's'}"
+            problems.add(f"{where}: {found}, expected at least {MIN_PAIRS}: a correlation over fewer says nothing")
+        elif table["score"].nunique() == 1:
+            problems.add(f"{where}: every pair has the same score, expected scores that differ")
+    problems.raise_if_any()
 
 
 def content_hash(frame: pd.DataFrame) -> str:

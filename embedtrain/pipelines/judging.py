@@ -80,15 +80,18 @@ def teacher_warning(teacher_dev: float, zero_shot_dev: float) -> str | None:
 
 
 def verdict(models: dict[str, Any], difference: dict[str, Any], winner: str) -> str:
-    """One plain paragraph: did the silver labels help, was the teacher good enough, which model is kept."""
+    """One paragraph, the answer first: did the silver labels help, was the teacher good enough, which model is kept."""
     change, (low, high) = difference["difference"], difference["ci95"]
-    amount = f"{100 * change:+.2f} Spearman points on test, 95 % interval {100 * low:+.2f} to {100 * high:+.2f}"
     if low > 0:
-        silver = f"The silver labels helped: gold + silver against gold only is {amount}."
+        silver = "The silver labels helped."
     elif high < 0:
-        silver = f"The silver labels hurt: gold + silver against gold only is {amount}."
+        silver = "The silver labels hurt."
     else:
-        silver = f"The silver labels made no difference that this test set can show: {amount}."
+        silver = "The silver labels made no difference that this test set can show."
+    amount = (
+        f"Gold + silver against gold only: {100 * change:+.2f} Spearman points on test, "
+        f"95 % interval {100 * low:+.2f} to {100 * high:+.2f}."
+    )
     dev = {model: scores["dev"]["spearman"] for model, scores in models.items()}
     comparison = "better" if dev["cross_encoder"] > dev["zero_shot"] else "no better"
     teacher = (
@@ -97,7 +100,7 @@ def verdict(models: dict[str, Any], difference: dict[str, Any], winner: str) -> 
     )
     loser = "gold_only" if winner == "augmented" else "augmented"
     kept = f"Kept in model/: {LABELS[winner]}, by dev ({points(dev[winner])} against {points(dev[loser])})."
-    return f"{silver} {teacher} {kept}"
+    return f"{silver} {amount} {teacher} {kept}"
 
 
 def warnings(models: dict[str, Any], winner: str) -> list[str]:

@@ -1,6 +1,5 @@
 """A run folder: named stages that appear whole or not at all, are skipped when nothing they depend on has changed."""
 
-import fcntl
 import importlib.metadata
 import logging
 import os
@@ -9,8 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
+import filelock
 import yaml
 
 import embedtrain
@@ -29,6 +30,8 @@ class Run:
     Layout: ``config.yaml`` (every option resolved), ``manifest.json`` (stages done, versions, choices with reasons),
     ``stages/<name>/`` (a stage's files and its ``stage.json``), and what the pipeline adds.
 
+    Used as ``with Run(...) as run:``, which keeps other processes out of the folder meanwhile.
+
     Args:
         folder: Made when it does not exist.
         config: Every option of the run, as plain values.
@@ -46,13 +49,26 @@ class Run:
             "stages": {},
         }
         check_writable(self.folder)
-        self.lock = (self.folder / ".lock").open("w")
+        # The system lets go of it when the process dies, however it dies.
+        self.lock = filelock.FileLock(self.folder / ".lock", timeout=0)
         try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            self.lock.acquire()
+        except filelock.Timeout:
             raise UserError(f"--output {folder}: another process is working in this run folder") from None
         self._clear_leftovers()
         write_text(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes work in the folder."""
+        self.lock.release()
 
     def path(self, stage: str, *parts: str) -> Path:
         """A file or folder of a stage."""

@@ -59,7 +59,7 @@ def results(run: Path) -> Section:
     difference = metrics.get("paired_difference") or {}
     bounds = _bounds(difference.get("ci95"))
     shown = {
-        "verdict": metrics.get("verdict"),
+        **wording.headline(metrics.get("verdict") or ""),
         "warnings": metrics.get("warnings") or [],
         "rows": rows if models else [],
         "plot": plots.model_intervals(dots) if dots else None,

@@ -95,3 +95,9 @@ def flattened(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, str
         else:
             rows.append((f"{prefix}{key}", plain(value)))
     return rows
+
+
+def headline(verdict: str) -> dict[str, str]:
+    """A verdict as its first sentence (``verdict``) and what stands behind it (``reasons``)."""
+    first, _, rest = verdict.partition(". ")
+    return {"verdict": f"{first}." if rest else first, "reasons": rest}

@@ -16,8 +16,10 @@ from conftest import SAMPLES
 from sentence_transformers import SentenceTransformer
 
 from embedtrain.data.folding import fold_text
-from embedtrain.pipelines.augsbert import augsbert
+from embedtrain.pipelines.augsbert import Pipeline, augsbert
+from embedtrain.pipelines.inputs import collect_inputs
 from embedtrain.pipelines.options import AugSBERTOptions
+from embedtrain.pipelines.run import Run
 from embedtrain.training.settings import TrainingSettings
 
 SHORT = TrainingSettings(batch_size=16, min_steps=12, epochs=0.1, evaluations=3, patience=0, learning_rate=1e-3)
@@ -178,10 +180,8 @@ def test_a_gold_limit_draws_the_same_pairs_for_the_same_seed(options, tmp_path):
     drawn = []
     for name in ("a", "b"):
         limited = changed(options, gold_limit=30, output=str(tmp_path / name))
-        from embedtrain.pipelines.augsbert import Pipeline, collect_inputs
-        from embedtrain.pipelines.run import Run
-
-        Pipeline(limited, collect_inputs(limited), Run(limited.output, config={})).read()
+        with Run(limited.output, config={}) as run:
+            Pipeline(limited, collect_inputs(limited), run).read()
         drawn.append(pd.read_parquet(tmp_path / name / "stages" / "read" / "gold.parquet"))
     assert len(drawn[0]) == 30
     pd.testing.assert_frame_equal(*drawn)

@@ -23,7 +23,7 @@ def test_a_stage_runs_once_and_is_kept_by_the_next_process(tmp_path):
     for _ in range(2):
         run = Run(tmp_path, config={"seed": 1})
         folder = run.stage("first", inputs={"a": 1}, work=write("x", calls))
-        run.lock.close()
+        run.close()
     assert calls == ["x"]
     assert (folder / "out.txt").read_text() == "x"
 
@@ -74,7 +74,7 @@ def test_two_processes_do_not_share_a_run_folder(tmp_path):
     run = Run(tmp_path, config={})
     with pytest.raises(UserError, match="another process is working"):
         Run(tmp_path, config={})
-    run.lock.close()
+    run.close()
     Run(tmp_path, config={})
 
 

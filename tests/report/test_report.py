@@ -209,3 +209,11 @@ def test_the_scatter_is_bounded():
         len(plots.teacher_scatter(*random.random((2, n)), spearman=0.5)) for n in (plots.MAX_POINTS, 50_000)
     )
     assert large < 1.1 * small
+
+
+def test_the_verdict_is_a_short_headline_and_its_reasons():
+    assert wording.headline("It helped. By +0.50 points. Kept.") == {
+        "verdict": "It helped.", "reasons": "By +0.50 points. Kept.",
+    }  # fmt: skip
+    assert wording.headline("It helped.") == {"verdict": "It helped.", "reasons": ""}
+    assert wording.headline("") == {"verdict": "", "reasons": ""}

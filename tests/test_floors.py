@@ -1,0 +1,45 @@
+"""The house keeps its floors: a module imports only from rooms below its own, and losses import torch alone."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "embedtrain"
+FLOORS = {
+    "errors": 0, "files": 0,
+    "losses": 1, "data": 1, "report": 1,
+    "mining": 2, "models": 2,
+    "evaluation": 3,
+    "training": 4,
+    "pipelines": 5,
+    "arguments": 6, "cli": 7,
+}  # fmt: skip
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_modules(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down(path):
+    room = room_of(path)
+    if room == "__init__":
+        return
+    for module in imported_modules(path):
+        parts = module.split(".")
+        if parts[0] == "embedtrain" and len(parts) > 1 and parts[1] != room:
+            assert FLOORS[parts[1]] < FLOORS[room], f"{path.name} imports {module}"
+
+
+def test_every_room_has_a_floor():
+    assert {room_of(path) for path in MODULES} - {"__init__"} == set(FLOORS)
