@@ -10,7 +10,7 @@ On a GPU it runs as it is. The same command continues a run that was cut off.
 import sys
 from pathlib import Path
 
-from embedtrain.cli import configure_logging, run_augsbert
+from embedtrain import cli
 from embedtrain.pipelines.augsbert import augsbert
 from embedtrain.pipelines.judging import results_table
 from embedtrain.pipelines.options import AugSBERTOptions
@@ -45,6 +45,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        sys.exit(run_augsbert(sys.argv[1:]))
-    configure_logging()
+        sys.exit(cli.main(["augsbert", *sys.argv[1:]]))
+    cli.configure_logging()
     main()

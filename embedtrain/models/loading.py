@@ -4,6 +4,7 @@ import importlib.util
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -33,9 +34,9 @@ class ModelSource:
     location: str
     kind: Literal["folder", "hub cache", "bundled package", "hub"]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """A text that changes when the model does: weights' sizes and times for a folder, else name and kind."""
+        """A text that changes when the model does: hashes of a folder's weights and configurations, else its name."""
         folder = Path(self.location)
         if self.kind == "hub" or not folder.is_dir():
             return f"{self.kind}:{self.name}"

@@ -41,6 +41,7 @@ from embedtrain.training.crossencoder import train_crossencoder
 logger = logging.getLogger(__name__)
 
 PAIR = ["sentence1", "sentence2"]
+AUDIT_EXAMPLES = 25
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Pipeline:
         tables, options = self.inputs, self.options
 
         def work(folder: Path) -> None:
-            gold, dev, test, report = audit_pairs(tables.gold, tables.dev, tables.test)
+            gold, dev, test, report = audit_pairs(tables.gold, tables.dev, tables.test, max_examples=AUDIT_EXAMPLES)
             if options.gold_limit is not None and options.gold_limit < len(gold):
                 drawn = np.random.default_rng(options.seed).permutation(len(gold))[: options.gold_limit]
                 gold = gold.iloc[np.sort(drawn)]

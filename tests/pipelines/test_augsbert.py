@@ -187,6 +187,28 @@ def test_a_gold_limit_draws_the_same_pairs_for_the_same_seed(options, tmp_path):
     pd.testing.assert_frame_equal(*drawn)
 
 
+def test_chinese_goes_from_pairs_to_report(options, tmp_path):
+    rows = {"zh_gold.tsv": 81, "zh_dev.tsv": 41, "zh_test.tsv": 61, "zh_sentences.txt": 60}
+    names = {name.split("_")[1].split(".")[0]: part(name, count, tmp_path) for name, count in rows.items()}
+    chinese = changed(
+        options,
+        gold=names["gold"],
+        dev=names["dev"],
+        test=names["test"],
+        unlabeled=names["sentences"],
+        output=str(tmp_path / "run"),
+    )
+    finished = augsbert(chinese)
+    silver = pd.read_parquet(tmp_path / "run" / "stages" / "silver" / "silver.parquet")
+    # BM25 has to find words in text without spaces: its pairs share characters.
+    by_words = silver[silver["sampled_by"] == "bm25"]
+    assert len(by_words) > 20
+    shared = [len(set(a) & set(b)) for a, b in zip(by_words["sentence1"], by_words["sentence2"], strict=True)]
+    assert np.mean([count >= 2 for count in shared]) > 0.8
+    lowest = silver.sort_values("score", kind="stable")["sentence1"].iloc[0]
+    assert lowest in finished.report.read_text(encoding="utf-8")
+
+
 def test_a_killed_run_continues_from_the_last_whole_stage(options, tmp_path, caplog):
     killed = changed(options, output=str(tmp_path / "killed"))
     script = (
