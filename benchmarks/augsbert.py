@@ -97,6 +97,8 @@ def ours(files: dict[str, Path], folder: Path, *, seed: int, options: argparse.N
     from embedtrain.pipelines.augsbert import augsbert
     from embedtrain.pipelines.options import AugSBERTOptions
 
+    if folder.exists():
+        sys.exit(f"{folder} holds an earlier run, which would be continued and not timed: give another --work")
     started = time.perf_counter()
     gold = read_scored_pairs(files["train"], score_range=(0, 5))
     sentences = folder.parent / "sentences.txt"
@@ -178,7 +180,6 @@ def reference(files: dict[str, Path], folder: Path, *, seed: int) -> dict:
             warmup_steps=0.1,
             seed=seed,
             eval_strategy="steps",
-            # The last step is evaluated too: the trainers do so only at a multiple of the interval.
             eval_steps=min(EVALUATION_STEPS, -(-rows // BATCH)),
             save_steps=min(EVALUATION_STEPS, -(-rows // BATCH)),
             save_total_limit=1,
@@ -263,7 +264,7 @@ def summary(result: dict) -> dict:
     augmented = [run["spearman"]["augmented"]["test"] for run in runs]
     gold_only = [run["spearman"]["gold_only"]["test"] for run in runs]
     speedup = of_script = None
-    if reference:
+    if reference and result["gold_limit"] is None:
         took = reference["seconds"]
         speedup = round(took["total"] / ours_seconds, 2)
         of_script = round((took["total"] - took["gold_only"] - took["zero_shot"]) / ours_seconds, 2)

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -139,12 +140,12 @@ def _refuse_unknown(words: Sequence[str], fields: Mapping[str, Any]) -> None:
 
 def _check_config_file(file: str, is_known: Any, known: Sequence[str], problems: Problems) -> None:
     path = Path(file)
-    if not path.is_file():
+    if not os.path.isfile(file):
         problems.add(f"--config {file}: no such file")
         return
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         problems.add(f"--config {file}: not readable as YAML: {' '.join(str(error).split())}")
         return
     if not isinstance(content, dict):

@@ -14,9 +14,9 @@ import pandas as pd
 
 
 def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():  # Windows does not open folders.
+    if os.name == "nt" and path.is_dir():  # Windows does not open folders, and syncs only what may be written to.
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -43,17 +43,20 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     """Yield an empty folder beside ``path`` to fill; on success every file is synced and it takes ``path``'s place."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    beside, old = (target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part") for _ in range(2))
     beside.mkdir()
     try:
         yield beside
         for inner in sorted(beside.rglob("*")):
             _sync(inner)
-        shutil.rmtree(target, ignore_errors=True)
+        # Renamed away before it is deleted, so that a kill in between cannot leave half of the old one in place.
+        if target.exists():
+            os.replace(target, old)
         os.replace(beside, target)
         _sync(target.parent)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        for leftover in (beside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

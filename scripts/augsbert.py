@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from embedtrain import cli
+from embedtrain.errors import UserError
 from embedtrain.pipelines.augsbert import augsbert
 from embedtrain.pipelines.judging import results_table
 from embedtrain.pipelines.options import AugSBERTOptions
@@ -47,4 +48,7 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         sys.exit(cli.main(["augsbert", *sys.argv[1:]]))
     cli.configure_logging()
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))

@@ -6,10 +6,26 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import logging
 import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The machine may be busy: how long an example takes says nothing about it.
+settings.register_profile("project", deadline=None, derandomize=True)
+settings.load_profile("project")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    """What the command line sets up for people does not outlive a test."""
+    package = logging.getLogger("embedtrain")
+    handlers, propagate, level = package.handlers[:], package.propagate, package.level
+    yield
+    package.handlers[:], package.propagate = handlers, propagate
+    package.setLevel(level)
 
 
 class NetworkBlocked(Exception):

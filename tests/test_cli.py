@@ -111,6 +111,23 @@ def test_an_output_that_cannot_be_written_to_is_said_before_training(run, tmp_pa
     assert "cannot write there" in shown
 
 
+def test_a_file_that_may_not_be_read_is_one_message(run, tmp_path, monkeypatch):
+    from pathlib import Path
+
+    secret = table(tmp_path, HEADER + ROWS, "secret.tsv")
+    real = Path.stat
+
+    def guarded(self, **options):
+        if self.name == "secret.tsv":
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, **options)
+
+    monkeypatch.setattr(Path, "stat", guarded)
+    code, shown = run(gold=secret)
+    assert code == 2
+    assert "secret.tsv: Permission denied" in shown
+
+
 def test_an_unknown_option_gets_the_nearest_spelling(run):
     code, shown = run("--topk", "3")
     assert code == 2

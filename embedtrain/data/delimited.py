@@ -80,6 +80,8 @@ def read_delimited(path: Path, *, delimiter: str, kind: Kind, columns: Mapping[s
     if not rows and not problems.messages:
         problems.add(f"{label}: the file has a header ({delimiter.join(first.fields)[:160]}) but no rows")
     problems.raise_if_any()
+    if delimiter == "\t" and '""' in text:
+        _warn_about_quoting(rows, numbers, label=label)
     return pd.DataFrame(
         {ours: [row[place] for row in rows] for ours, place in places.items()},
         index=pd.Index(numbers, name="row"),
@@ -91,6 +93,23 @@ def read_lines(path: Path, *, label: str) -> pd.DataFrame:
     """Read one sentence a line into the column ``text``, index ``row`` (line number from 1); a blank line is ``""``."""
     lines = _split_lines(read_utf8(path, label=label))
     return pd.DataFrame({"text": lines}, index=pd.RangeIndex(1, len(lines) + 1, name="row"), dtype=object)
+
+
+def _warn_about_quoting(rows: Sequence[Sequence[str]], numbers: Sequence[int], *, label: str) -> None:
+    quoted = [number for number, fields in zip(numbers, rows, strict=True) if any(map(_looks_quoted, fields))]
+    if quoted:
+        logger.warning(
+            "%s: %d rows (the first is %d) look as if they were written with quoting; quotes in a TSV file are read as "
+            "they stand, so write it without (pandas: quoting=csv.QUOTE_NONE) or as CSV",
+            label,
+            len(quoted),
+            quoted[0],
+        )
+
+
+def _looks_quoted(field: str) -> bool:
+    inside = field[1:-1]
+    return field[:1] == field[-1:] == '"' and '""' in inside and '"' not in inside.replace('""', "")
 
 
 def _split_lines(text: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-_SHOWN_ROWS = 10
+_SHOWN_ROWS = 20
 _SINGULAR_VERBS = {"stand": "stands", "have": "has", "are": "is"}
 
 

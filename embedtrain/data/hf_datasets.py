@@ -49,7 +49,7 @@ def from_folder(folder: Path, *, split: str | None, label: str) -> pd.DataFrame:
 
     try:
         stored = datasets.load_from_disk(str(folder))
-    except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise UserError(f"{label}: the saved data set cannot be read: {_first_line(error)}") from error
     return from_dataset(stored, split=split, label=label)
 
@@ -67,7 +67,7 @@ def from_hub(source: str, *, label: str) -> pd.DataFrame:
     config = rest[0] if len(rest) > 1 else None
     try:
         stored = datasets.load_dataset(name, name=config)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise UserError(
             f"{label}: there is no such file here, and as a data set of the hub it cannot be loaded: "
             f"{_first_line(error)}; without a network give a file, or a folder that datasets' save_to_disk wrote"

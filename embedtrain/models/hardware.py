@@ -52,7 +52,7 @@ def choose_device(requested: DeviceName = "auto") -> Choice:
 def choose_precision(device: str, requested: PrecisionName = "auto") -> Choice:
     """The precision of matrix products: bf16 autocast where the hardware has bf16 matrix instructions, else fp32.
 
-    Weights, optimiser state, losses and reported scores stay in fp32 in either case.
+    Weights, optimiser state and losses stay in fp32 in either case.
 
     Args:
         device: ``cpu`` or ``cuda``.
@@ -76,7 +76,14 @@ def autocast(device: str, precision: str) -> torch.autocast:
 
 
 def choose_attention(device: str) -> Choice:
-    """The attention implementation of transformers models: plain matrix products on a CPU, fused kernels on a GPU."""
+    """The attention implementation of transformers models: plain matrix products on a CPU."""
     if device == "cpu":
         return Choice("eager", "on a CPU plain matrix products are faster than the fused kernel for short sentences")
-    return Choice("sdpa", "the GPU's fused kernels")
+    # Asking for fused kernels by name is refused by models that have none; asking for nothing gets them where they are.
+    return Choice("default", "fused kernels where the model has them")
+
+
+def attention_arguments(device: str) -> dict[str, str]:
+    """The chosen attention as keyword arguments for loading a transformers model."""
+    choice = choose_attention(device)
+    return {} if choice.name == "default" else {"attn_implementation": choice.name}

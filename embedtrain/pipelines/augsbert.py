@@ -1,6 +1,7 @@
 """Augmented SBERT (Thakur et al. 2021): gold trains a teacher, it labels new pairs, both train the student.
 
-The stages, in order: read and audit; zero-shot; teacher; sample; label; silver; two students; judge; report. Each is
+The stages, in order: read and audit; zero-shot; teacher; sample; label; silver; two students; predict;
+judge; report. Each is
 kept in the run folder and done again only when something it depends on has changed.
 """
 
@@ -30,7 +31,7 @@ from embedtrain.files import (
 from embedtrain.mining.labeling import hard_labels, label_pairs, score_pairs
 from embedtrain.mining.sampling import sample_pairs
 from embedtrain.models import ModelSource, autocast, choose_attention, load_biencoder, load_crossencoder
-from embedtrain.pipelines.inputs import Inputs, check_tables, collect_inputs, content_hash
+from embedtrain.pipelines.inputs import Inputs, check_positives, check_tables, collect_inputs, content_hash
 from embedtrain.pipelines.judging import judge, teacher_warning
 from embedtrain.pipelines.options import AugSBERTOptions
 from embedtrain.pipelines.run import Run
@@ -85,6 +86,7 @@ def _augsbert(options: AugSBERTOptions, inputs: Inputs, run: Run) -> AugSBERTRes
     pipeline.make_silver()
     pipeline.train_student("gold_only")
     pipeline.train_student("augmented")
+    pipeline.predict()
     metrics = pipeline.judge()
     pipeline.keep_winner(metrics["winner"])
     return AugSBERTResult(metrics, run.folder / "model", write_report(run.folder))
@@ -112,6 +114,7 @@ class Pipeline:
                 gold = gold.iloc[np.sort(drawn)]
                 logger.info("gold: %d of the pairs drawn with seed %d", len(gold), options.seed)
             check_tables({"gold": gold, "dev": dev, "test": test}, stage="after the audit")
+            check_positives(gold, options, name="gold after the audit")
             reports = [report]
             texts = [*gold["sentence1"], *gold["sentence2"]]
             if len(tables.sentences):
@@ -229,10 +232,13 @@ class Pipeline:
                 silver = silver.rename(columns={"score": "teacher_score", "label": "score"})
             write_parquet(folder / "silver.parquet", silver)
 
-        scored = sha256_of_file(self.run.path("label", "scored.parquet"))
-        self.run.stage(
-            "silver", inputs={"scored": scored, "positive_threshold": high, "negative_threshold": low}, work=work
-        )
+        used = {
+            "scored": sha256_of_file(self.run.path("label", "scored.parquet")),
+            # The ranking loss has one threshold and applies it when training.
+            "positive_threshold": None if low is None else high,
+            "negative_threshold": low,
+        }
+        self.run.stage("silver", inputs=used, work=work)
 
     def train_student(self, name: str) -> None:
         """Train the bi-encoder on ``gold_only`` or ``augmented`` data: the same base, the same maximum of steps."""
@@ -270,9 +276,8 @@ class Pipeline:
         }
         self.run.stage(name, inputs=used, work=work)
 
-    def judge(self) -> dict[str, Any]:
-        """Score all four models on dev and test with intervals; write ``metrics.json``."""
-        options = self.options
+    def predict(self) -> None:
+        """Let all four models score dev and test."""
         students = ("gold_only", "augmented")
 
         def work(folder: Path) -> None:
@@ -281,18 +286,30 @@ class Pipeline:
             for name in students:
                 model = self._load(ModelSource(name, str(self.run.path(name, "model")), "folder"))
                 parts.append(self._cosines(model).assign(model=name))
-            predictions = pd.concat(parts, ignore_index=True)
-            write_parquet(folder / "predictions.parquet", predictions)
-            judged = judge(predictions, bootstrap_samples=options.bootstrap_samples, seed=options.seed)
-            write_json(folder / "judged.json", judged)
+            write_parquet(folder / "predictions.parquet", pd.concat(parts, ignore_index=True))
 
         used = {
             "zero_shot": sha256_of_file(self.run.path("zero_shot", "predictions.parquet")),
             **{name: sha256_of_folder(self.run.path(name, "model")) for name in ("teacher", *students)},
             **self._hashes("dev", "test"),
+            **self.computing,
+        }
+        self.run.stage("predict", inputs=used, work=work)
+
+    def judge(self) -> dict[str, Any]:
+        """Put intervals on the scores of all four models, and words; write ``metrics.json``."""
+        options = self.options
+        predictions = self.run.path("predict", "predictions.parquet")
+
+        def work(folder: Path) -> None:
+            table = pd.read_parquet(predictions)
+            judged = judge(table, bootstrap_samples=options.bootstrap_samples, seed=options.seed)
+            write_json(folder / "judged.json", judged)
+
+        used = {
+            "predictions": sha256_of_file(predictions),
             "bootstrap_samples": options.bootstrap_samples,
             "seed": options.seed,
-            **self.computing,
         }
         folder = self.run.stage("judge", inputs=used, work=work)
         metrics = {**read_json(folder / "judged.json"), "seconds": self.run.seconds}

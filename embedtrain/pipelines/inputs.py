@@ -1,5 +1,6 @@
 """What a pipeline reads before it starts: tables, models and choices, with every mistake shown together."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,6 +13,7 @@ from embedtrain.files import sha256_of_value
 from embedtrain.models import Choice, ModelSource, choose_device, choose_precision, resolve_model
 from embedtrain.pipelines.options import AugSBERTOptions
 
+logger = logging.getLogger(__name__)
 Value = TypeVar("Value")
 MIN_PAIRS = 10
 
@@ -44,7 +46,9 @@ def collect_inputs(options: AugSBERTOptions) -> Inputs:
             return action()
         except UserError as error:
             problems.extend(error)
-            return None
+        except OSError as error:  # no permission, a name too long, a disk that fails
+            problems.add(f"{error.filename}: {error.strerror}")
+        return None
 
     def pairs(source: str) -> pd.DataFrame | None:
         columns = {name: found for name, found in options.columns.items() if name != "text"}
@@ -69,11 +73,11 @@ def collect_inputs(options: AugSBERTOptions) -> Inputs:
     assert teacher_base is not None
     assert device is not None
     check_tables({options.gold: gold, options.dev: dev, options.test: test})
-    if options.positive_threshold is not None and not (gold["score"] >= options.positive_threshold).any():
-        raise UserError(
-            f"--positive-threshold {options.positive_threshold}: no pair of {options.gold} scores that high "
-            f"(the highest is {gold['score'].max():.2f} on the scale from 0 to 1)"
-        )
+    check_positives(gold, options, name=options.gold)
+    if options.gold_limit is not None and options.gold_limit >= len(gold):
+        logger.warning("--gold-limit %d has no effect: %s has %d pairs", options.gold_limit, options.gold, len(gold))
+    if "text" in options.columns and options.unlabeled is None:
+        logger.warning("--columns text=%s has no effect without --unlabeled", options.columns["text"])
     precision = choose_precision(device.name, options.precision)
     return Inputs(gold, dev, test, sentences, base, teacher_base, device, precision)
 
@@ -93,6 +97,19 @@ def check_tables(tables: Mapping[str, pd.DataFrame], *, stage: str = "") -> None
         elif table["score"].nunique() == 1:
             problems.add(f"{where}: every pair has the same score, expected scores that differ")
     problems.raise_if_any()
+
+
+def check_positives(gold: pd.DataFrame, options: AugSBERTOptions, *, name: str) -> None:
+    """Refuse a threshold above which no gold pair is left for the ranking loss.
+
+    Raises:
+        UserError: With the highest score there is.
+    """
+    if options.loss == "mnrl" and not (gold["score"] >= options.positive_threshold).any():
+        raise UserError(
+            f"--positive-threshold {options.positive_threshold}: no pair of {name} scores that high, and --loss mnrl "
+            f"trains on those (the highest is {gold['score'].max():.2f} on the scale from 0 to 1)"
+        )
 
 
 def content_hash(frame: pd.DataFrame) -> str:

@@ -1,7 +1,7 @@
 """The options of the Augmented SBERT pipeline, with their checks."""
 
+import os
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from embedtrain.errors import Problems
@@ -85,13 +85,13 @@ class AugSBERTOptions:
         self._check_thresholds(problems)
         self.teacher.check("teacher", problems)
         self.student.check("student", problems)
-        output = Path(self.output)
+        # os.path answers False where a path may not be looked at; the writing check says so then.
+        if os.path.isfile(self.output):
+            problems.add(f"--output {self.output}: this is a file, expected a folder")
         for option in ("gold", "dev", "test", "unlabeled"):
             given = getattr(self, option)
-            if given and Path(given).exists() and output.exists() and output.resolve() == Path(given).resolve():
+            if given and os.path.isdir(given) and os.path.abspath(given) == os.path.abspath(self.output):
                 problems.add(f"--output {self.output}: this is the input of --{option}, expected a folder of its own")
-        if output.is_file():
-            problems.add(f"--output {self.output}: this is a file, expected a folder")
 
     def _check_thresholds(self, problems: Problems) -> None:
         high, low = self.positive_threshold, self.negative_threshold

@@ -120,9 +120,9 @@ def labels(run: Path) -> Section:
     """Gold beside silver scores, and the teacher against gold on dev."""
     files = RunFiles(run)
     gold = files.table("stages/read/gold.parquet", ("score",), numeric=("score",))["score"].to_numpy(float)
-    silver = files.table("stages/silver/silver.parquet", ("score",), numeric=("score",))["score"].to_numpy(float)
+    silver = files.table("stages/label/scored.parquet", ("score",), numeric=("score",))["score"].to_numpy(float)
     judged = files.table(
-        "stages/judge/predictions.parquet", ("model", "split", "score", "prediction"), numeric=("score", "prediction")
+        "stages/predict/predictions.parquet", ("model", "split", "score", "prediction"), numeric=("score", "prediction")
     )
     dev = judged[(judged["model"] == "cross_encoder") & (judged["split"] == "dev")]
     spearman = None
@@ -148,7 +148,7 @@ def silver(run: Path) -> Section:
     """Silver pairs evenly spread over the ranks of their score."""
     files = RunFiles(run)
     columns = ("sentence1", "sentence2", "score", "sampled_by")
-    frame = files.table("stages/silver/silver.parquet", columns, numeric=("score",))
+    frame = files.table("stages/label/scored.parquet", columns, numeric=("score",))
     frame = frame.sort_values(["score", "sentence1", "sentence2"], kind="stable")
     ranks = np.unique(np.linspace(0, max(len(frame) - 1, 0), min(SILVER_EXAMPLES, len(frame))).round().astype(int))
     frame["sampled_by"] = frame["sampled_by"].replace(SAMPLED_BY)

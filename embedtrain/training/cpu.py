@@ -1,7 +1,6 @@
 """What makes a training step cheaper on a CPU: memory that stays mapped, and dropout with fast random bits."""
 
 import ctypes
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,26 +8,35 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-logger = logging.getLogger(__name__)
-
 # glibc's mallopt parameters (malloc.h).
 M_TRIM_THRESHOLD = -1
 M_MMAP_MAX = -4
 
 
-def keep_memory_mapped() -> bool:
-    """Ask glibc to keep freed blocks instead of returning them to the kernel; False where there is no glibc.
+@contextmanager
+def memory_kept_mapped() -> Iterator[None]:
+    """Let glibc keep freed blocks instead of returning them to the kernel while the context lasts.
 
     A step frees and takes the same large tensors again (the gradient of the token embeddings alone is tens of
-    megabytes). By default each of them is mapped anew, and the kernel zeroes every page of it a second time.
+    megabytes). By default each of them is mapped anew, and the kernel zeroes every page of it a second time. Without
+    glibc nothing is changed. Afterwards glibc's documented defaults are back and free memory is returned.
     """
-    if not sys.platform.startswith("linux"):
-        return False
     try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return False
-    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+        libc = ctypes.CDLL("libc.so.6") if sys.platform.startswith("linux") else None
+        mallopt, malloc_trim = (libc.mallopt, libc.malloc_trim) if libc else (None, None)
+    except (OSError, AttributeError):  # another C library
+        mallopt = malloc_trim = None
+    if mallopt is None or malloc_trim is None:
+        yield
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        mallopt(M_MMAP_MAX, 65536)
+        mallopt(M_TRIM_THRESHOLD, 128 * 1024)
+        malloc_trim(0)
 
 
 class FastDropout(nn.Module):

@@ -18,7 +18,7 @@ from torch import nn
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from embedtrain.training.cpu import fast_dropout, keep_memory_mapped
+from embedtrain.training.cpu import fast_dropout, memory_kept_mapped
 from embedtrain.training.settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
@@ -188,7 +188,7 @@ def fit(
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="embedtrain-"))
         if on_cpu:
-            keep_memory_mapped()
+            stack.enter_context(memory_kept_mapped())
             stack.enter_context(fast_dropout(model))
         arguments = trainer_class.training_args_class(
             output_dir=scratch,
@@ -212,6 +212,9 @@ def fit(
             report_to="none",
             disable_tqdm=True,
         )
+        # One process uses one device: several would be wrapped in DataParallel, which drops autocast and changes the
+        # batch. More of them are what torchrun is for.
+        arguments._n_gpu = min(arguments.n_gpu, 1)
         trainer = _without_model_card(trainer_class)(
             model=model,
             args=arguments,
@@ -224,7 +227,6 @@ def fit(
             _remove_callback(trainer, callback)
         started = time.perf_counter()
         trainer.train()
-        _evaluate_last_step(trainer, history)
         history.seconds = time.perf_counter() - started
         history.pairs_per_second = trainer.state.global_step * settings.batch_size / history.seconds
         # The trainer leaves its autocast wrapped around the model's forward, which would outlive the training.
@@ -254,12 +256,6 @@ def _without_model_card(trainer_class: type[BaseTrainer]) -> type[BaseTrainer]:
 def _remove_callback(trainer: BaseTrainer, name: str) -> None:
     for callback in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == name]:
         trainer.remove_callback(callback)
-
-
-def _evaluate_last_step(trainer: BaseTrainer, history: History) -> None:
-    # When the number of steps is no multiple of the interval, the last weights have not been seen yet.
-    if not history.stopped_early and history.evaluations[-1]["step"] < trainer.state.global_step:
-        trainer.evaluate()
 
 
 def _summary(description: str, history: History, metric: str) -> str:

@@ -342,3 +342,11 @@ def test_every_kind_reads_a_table_of_just_its_columns(kind):
     row = {name: 1 if name == kind.number_column else f"the {name}" for name in kind.columns}
     table = read_table(pd.DataFrame([row]), kind=kind)
     assert values(table) == [tuple(row.values())]
+
+
+def test_a_tsv_written_with_quoting_is_read_as_it_stands_and_warned_about(tmp_path, caplog):
+    path = tmp_path / "quoted.tsv"
+    path.write_text('sentence1\tsentence2\tscore\nplain\tit is "big"\t1\n"he said ""go""."\tb\t0\n', encoding="utf-8")
+    table = read_scored_pairs(str(path))
+    assert table["sentence1"].tolist() == ["plain", '"he said ""go""."']
+    assert "1 rows (the first is 3) look as if they were written with quoting" in caplog.text

@@ -39,6 +39,26 @@ def test_a_new_cross_encoder_head_is_drawn_from_the_seed(tiny_model):
     assert first.predict(pair) != other.predict(pair)
 
 
+def test_a_teacher_that_asks_for_raw_logits_still_scores_between_0_and_1(tiny_model, tmp_path):
+    from sentence_transformers import CrossEncoder
+
+    raw = CrossEncoder(str(tiny_model.parent / "hf"), num_labels=1, device="cpu", activation_fn=torch.nn.Identity())
+    with torch.no_grad():
+        for parameter in raw[0].model.classifier.parameters():
+            parameter.fill_(30.0)
+    raw.save_pretrained(str(tmp_path), create_model_card=False)
+    score = load_crossencoder(resolve_model(str(tmp_path)), device="cpu").predict([("how do i reset", "reset it")])
+    assert 0 <= score[0] <= 1
+
+
+def test_loading_leaves_the_caller_s_random_numbers_alone(tiny_model):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    load_crossencoder(resolve_model(str(tiny_model.parent / "hf")), device="cpu", seed=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
 @bundled
 @pytest.mark.parametrize("name", [DEFAULT_MODEL, "all-MiniLM-L6-v2"])
 def test_the_default_model_is_found_in_the_bundled_package(name):
@@ -98,3 +118,32 @@ def test_the_precision_follows_the_instructions(monkeypatch):
 def test_asking_for_a_missing_gpu_is_a_user_error():
     with pytest.raises(UserError, match="--device cuda"):
         choose_device("cuda")
+
+
+def test_a_model_of_the_hub_is_fetched_once_and_then_found_in_the_cache(tiny_model, monkeypatch, tmp_path):
+    """The name resolves to the same files before and after, so nothing that was made with them is made again."""
+    asked = []
+
+    class Info:
+        siblings = ()
+
+    def model_info(repository, timeout):
+        asked.append(repository)
+        if repository == "tiny":
+            from huggingface_hub.errors import RepositoryNotFoundError
+
+            raise RepositoryNotFoundError("404", response=type("Response", (), {"headers": {}, "request": None})())
+        return Info()
+
+    monkeypatch.setattr("huggingface_hub.model_info", model_info)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda repository, **options: _cached(options, tiny_model))
+    source = resolve_model("tiny")
+    assert asked == ["tiny", "sentence-transformers/tiny"]
+    assert source.kind == "hub cache"
+    assert source.fingerprint == resolve_model(str(tiny_model)).fingerprint
+
+
+def _cached(options, folder):
+    if options.get("local_files_only"):
+        raise FileNotFoundError
+    return str(folder)

@@ -23,7 +23,7 @@ from embedtrain.pipelines.run import Run
 from embedtrain.training.settings import TrainingSettings
 
 SHORT = TrainingSettings(batch_size=16, min_steps=12, epochs=0.1, evaluations=3, patience=0, learning_rate=1e-3)
-STAGES = ["read", "zero_shot", "teacher", "sample", "label", "silver", "gold_only", "augmented", "judge"]
+STAGES = ["read", "zero_shot", "teacher", "sample", "label", "silver", "gold_only", "augmented", "predict", "judge"]
 
 
 def part(name, rows, folder):
@@ -148,8 +148,16 @@ def test_another_test_file_trains_nothing_again(result, options, files, tmp_path
     other.write_text("\n".join([lines[0], *lines[100:150]]) + "\n", encoding="utf-8")
     augsbert(changed(options, test=str(other)))
     # Sampling looks again because no test pair may be sampled; it finds the same, so nothing after it runs.
-    assert stages_run(caplog) == ["read", "zero_shot", "sample", "judge"]
+    assert stages_run(caplog) == ["read", "zero_shot", "sample", "predict", "judge"]
     assert "read: run again, test changed" in caplog.text
+    augsbert(options)
+
+
+def test_more_bootstrap_samples_encode_nothing_again(result, options, caplog):
+    caplog.set_level(logging.INFO, logger="embedtrain")
+    augsbert(changed(options, bootstrap_samples=300))
+    assert stages_run(caplog) == ["judge"]
+    assert "judge: run again, bootstrap_samples changed from 200 to 300" in caplog.text
     augsbert(options)
 
 
@@ -159,7 +167,7 @@ def test_thresholds_give_hard_labels_without_labelling_again(result, options, ca
     low, high = (float(scores.quantile(share)) for share in (0.3, 0.7))
     hard = augsbert(changed(options, negative_threshold=low, positive_threshold=high))
     # As many pairs as the batch fits in as many steps: the gold-only student stays as it is.
-    assert stages_run(caplog) == ["silver", "augmented", "judge"]
+    assert stages_run(caplog) == ["silver", "augmented", "predict", "judge"]
     silver = pd.read_parquet(hard.report.parent / "stages" / "silver" / "silver.parquet")
     assert set(silver["score"]) == {0, 1}
     assert len(silver) == ((scores >= high) | (scores <= low)).sum()
@@ -185,6 +193,14 @@ def test_a_gold_limit_draws_the_same_pairs_for_the_same_seed(options, tmp_path):
         drawn.append(pd.read_parquet(tmp_path / name / "stages" / "read" / "gold.parquet"))
     assert len(drawn[0]) == 30
     pd.testing.assert_frame_equal(*drawn)
+
+
+@pytest.mark.gpu
+def test_the_whole_pipeline_on_a_gpu(options, tmp_path):
+    finished = augsbert(changed(options, device="cuda", precision="auto", output=str(tmp_path / "gpu")))
+    manifest = json.loads((tmp_path / "gpu" / "manifest.json").read_text())
+    assert manifest["device"]["name"] == "cuda"
+    assert np.isfinite(finished.metrics["models"]["augmented"]["test"]["spearman"])
 
 
 def test_chinese_goes_from_pairs_to_report(options, tmp_path):

@@ -80,7 +80,7 @@ def build_run(folder):
     """Fill a run folder with plausible figures and made-up sentences, some of them hostile."""
     random = np.random.default_rng(7)
     stages = folder / "stages"
-    for name in ("read", "teacher", "gold_only", "augmented", "zero_shot", "silver", "judge"):
+    for name in ("read", "teacher", "gold_only", "augmented", "zero_shot", "label", "predict"):
         (stages / name).mkdir(parents=True)
     (folder / "model").mkdir()
     settings = {"gold": "gold.tsv", "base": "all-MiniLM-L6-v2", "sampling": {"top_k": 3, "by": ["semantic", "bm25"]}}
@@ -118,7 +118,7 @@ def build_run(folder):
             dev = pd.DataFrame({"split": "dev", "score": scores, "prediction": noisy})
             models = ("zero_shot", "cross_encoder", "gold_only", "augmented")
             judged = pd.concat([dev.assign(model=name) for name in models])
-            judged.to_parquet(stages / "judge" / "predictions.parquet")
+            judged.to_parquet(stages / "predict" / "predictions.parquet")
     silver = pairs(random, 5000, score=random.beta(2, 1.3, 5000))
     silver["sampled_by"] = random.choice(["semantic", "bm25", "semantic+bm25"], len(silver))
     # The lowest and the highest score are always among the examples.
@@ -129,5 +129,5 @@ def build_run(folder):
         "bm25",
     ]
     silver.loc[len(silver)] = [CHINESE, "扫地机器人充电时指示灯是红色的，正常吗？", 1.0, "semantic"]
-    silver.to_parquet(stages / "silver" / "silver.parquet")
+    silver.to_parquet(stages / "label" / "scored.parquet")
     return folder

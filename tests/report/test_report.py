@@ -104,7 +104,7 @@ def test_silver_examples_run_from_the_lowest_to_the_highest_score(run):
     assert len(scores) == 20
     assert scores == sorted(scores)
     assert (scores[0], scores[-1]) == (0.0, 1.0)
-    silver = pd.read_parquet(run / "stages/silver/silver.parquet")["score"]
+    silver = pd.read_parquet(run / "stages/label/scored.parquet")["score"]
     assert scores[10] == pytest.approx(silver.quantile(10 / 19), abs=0.01)
 
 
@@ -141,7 +141,7 @@ def test_plots_take_their_colours_from_the_page(run):
         ("stages/read/gold.parquet", "stages/read/gold.parquet is not in this run folder."),
         ("stages/teacher", "stages/teacher/history.json is not in this run folder."),
         ("stages/augmented/history.json", "stages/augmented/history.json is not in this run folder."),
-        ("stages/silver/silver.parquet", "stages/silver/silver.parquet is not in this run folder."),
+        ("stages/label/scored.parquet", "stages/label/scored.parquet is not in this run folder."),
     ],
 )
 def test_a_missing_part_is_named_and_the_rest_is_shown(run, gone, sentence):
@@ -163,7 +163,7 @@ def test_damaged_files_and_undefined_figures_are_said(run):
     (run / "manifest.json").write_text("[1, 2")
     (run / "config.yaml").write_text("a: [")
     (run / "stages/read/gold.parquet").write_bytes(b"not a table")
-    pd.DataFrame({"score": [0.5]}).to_parquet(run / "stages/silver/silver.parquet")
+    pd.DataFrame({"score": [0.5]}).to_parquet(run / "stages/label/scored.parquet")
     value = json.loads((run / "metrics.json").read_text())
     value["models"]["augmented"]["test"] = {"spearman": None, "pearson": None, "ci95": [None, None], "pairs": 2}
     del value["models"]["zero_shot"]
@@ -172,7 +172,7 @@ def test_damaged_files_and_undefined_figures_are_said(run):
     assert "manifest.json cannot be read as a JSON object." in text
     assert "config.yaml cannot be read as a YAML mapping." in text
     assert "gold.parquet cannot be read as a Parquet table." in text
-    assert "silver.parquet has no column sentence1, sentence2, sampled_by." in text
+    assert "scored.parquet has no column sentence1, sentence2, sampled_by." in text
     assert "metrics.json has no figures of the model zero_shot." in text
     assert "88.58" in text
     assert "84.91" not in text
@@ -180,7 +180,7 @@ def test_damaged_files_and_undefined_figures_are_said(run):
 
 def test_a_constant_teacher_and_a_single_step_still_draw(run):
     table = {"split": ["dev"] * 3, "score": [0.1, 0.5, np.nan], "prediction": [0.4] * 3}
-    pd.DataFrame({"model": ["cross_encoder"] * 3, **table}).to_parquet(run / "stages/judge/predictions.parquet")
+    pd.DataFrame({"model": ["cross_encoder"] * 3, **table}).to_parquet(run / "stages/predict/predictions.parquet")
     one = {"steps": [{"step": 1, "loss": 0.2, "learning_rate": 1e-5}], "evaluations": [{"step": 1, "spearman": None}]}
     (run / "stages/gold_only/history.json").write_text(json.dumps({**one, "best_step": 1}))
     assert write_report(run).read_text().count("<svg") == 6
