@@ -177,6 +177,7 @@ class Pipeline:
     def sample(self) -> None:
         """Pair up the unlabelled sentences and gold's own by semantic search and BM25."""
         options = self.options
+        at_most = options.silver_pairs_at_most(len(self._table("gold")))
 
         def work(folder: Path) -> None:
             sentences = pd.read_parquet(self.run.path("read", "sentences.parquet"))["text"].tolist()
@@ -194,7 +195,10 @@ class Pipeline:
                 top_k=options.top_k,
                 known_pairs=list(zip(known["sentence1"], known["sentence2"], strict=True)),
             )
-            logger.info("sample: %d new pairs from %d sentences", len(candidates), len(sentences))
+            found = len(candidates)
+            if at_most is not None and found > at_most:
+                candidates = candidates.sample(at_most, random_state=options.seed).sort_index()
+            logger.info("sample: %d of %d new pairs kept, from %d sentences", len(candidates), found, len(sentences))
             write_parquet(folder / "candidates.parquet", candidates)
 
         used = {
@@ -202,6 +206,8 @@ class Pipeline:
             **self._hashes("sentences", "gold", "dev", "test"),
             "strategies": options.strategies,
             "top_k": options.top_k,
+            "at_most": at_most,
+            "seed": options.seed,
             **self.computing,
         }
         self.run.stage("sample", inputs=used, work=work)

@@ -11,6 +11,9 @@ from embedtrain.models.loading import DEFAULT_MODEL
 from embedtrain.training.biencoder import BiEncoderLoss
 from embedtrain.training.settings import TrainingSettings
 
+# Labelling and training take most of a run's time, and more silver than this has not been seen to help.
+SILVER_PER_GOLD = 2
+MIN_SILVER = 10_000
 Strategy = Literal["semantic", "bm25"]
 
 
@@ -31,6 +34,8 @@ class AugSBERTOptions:
         teacher_base: What the cross-encoder starts from; by default the student's base.
         strategies: How new pairs are found: semantic search, BM25, or both.
         top_k: Partners searched for each sentence, by each strategy.
+        silver_limit: Label at most this many of the new pairs, drawn by the seed; 0 labels all. By default twice the
+            gold pairs, but at least 10,000.
         positive_threshold: Silver scores from here on become 1; with the ranking loss, the lowest score of a positive.
         negative_threshold: Silver scores up to here become 0; what lies between the thresholds is dropped.
         loss: The students' loss: cosine similarity, or multiple negatives ranking on pairs above positive_threshold.
@@ -54,10 +59,13 @@ class AugSBERTOptions:
     teacher_base: str | None = None
     strategies: list[Strategy] = field(default_factory=lambda: ["semantic"])
     top_k: int = 3
+    silver_limit: int | None = None
     positive_threshold: float | None = None
     negative_threshold: float | None = None
     loss: BiEncoderLoss = "cosine"
-    teacher: TrainingSettings = field(default_factory=lambda: TrainingSettings(batch_size=32, learning_rate=5e-5))
+    teacher: TrainingSettings = field(
+        default_factory=lambda: TrainingSettings(batch_size=32, learning_rate=5e-5, evaluations=4)
+    )
     student: TrainingSettings = field(default_factory=TrainingSettings)
     seed: int = 42
     device: DeviceName = "auto"
@@ -68,12 +76,20 @@ class AugSBERTOptions:
         """Plain values for YAML and JSON."""
         return {**asdict(self), "score_range": list(self.score_range)}
 
+    def silver_pairs_at_most(self, gold_pairs: int) -> int | None:
+        """How many pairs are labelled for so many gold pairs, or None for all that were found."""
+        if self.silver_limit is None:
+            return max(SILVER_PER_GOLD * gold_pairs, MIN_SILVER)
+        return self.silver_limit or None
+
     def check(self, problems: Problems) -> None:
         """Note every value that is out of range and every pair of options that contradict each other."""
         if self.gold_limit is not None and self.gold_limit < 10:
             problems.add(f"--gold-limit is {self.gold_limit}, expected at least 10")
         if self.top_k < 1:
             problems.add(f"--top-k is {self.top_k}, expected at least 1")
+        if self.silver_limit is not None and self.silver_limit < 0:
+            problems.add(f"--silver-limit is {self.silver_limit}, expected at least 0 (0: no limit)")
         if self.seed < 0:
             problems.add(f"--seed is {self.seed}, expected at least 0")
         if self.bootstrap_samples < 100:

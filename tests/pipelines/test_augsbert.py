@@ -153,6 +153,17 @@ def test_another_test_file_trains_nothing_again(result, options, files, tmp_path
     augsbert(options)
 
 
+def test_a_silver_limit_labels_that_many_pairs_and_zero_all_of_them(result, options):
+    everything = len(pd.read_parquet(result.report.parent / "stages" / "label" / "scored.parquet"))
+    limited = augsbert(changed(options, silver_limit=40))
+    assert len(pd.read_parquet(limited.report.parent / "stages" / "label" / "scored.parquet")) == 40
+    assert options.silver_pairs_at_most(80) == 10_000
+    assert options.silver_pairs_at_most(6_000) == 12_000
+    assert changed(options, silver_limit=0).silver_pairs_at_most(80) is None
+    augsbert(options)
+    assert len(pd.read_parquet(limited.report.parent / "stages" / "label" / "scored.parquet")) == everything
+
+
 def test_more_bootstrap_samples_encode_nothing_again(result, options, caplog):
     caplog.set_level(logging.INFO, logger="embedtrain")
     augsbert(changed(options, bootstrap_samples=300))
