@@ -56,7 +56,7 @@ def run_augsbert(arguments: Sequence[str]) -> int:
     _say("")
     _say(results_table(result.metrics))
     for warning in result.metrics["warnings"]:
-        _say(f"\nWarning: {warning}.")
+        _say(f"\nWarning: {warning}")
     _say(f"\n{result.metrics['verdict']}")
     _say(f"\nmodel   {result.model}\nreport  {result.report}")
     return 0

@@ -73,9 +73,9 @@ def teacher_warning(teacher_dev: float, zero_shot_dev: float) -> str | None:
     if teacher_dev > zero_shot_dev:
         return None
     return (
-        f"the teacher is no better than the student it teaches: dev Spearman {points(teacher_dev)} for the "
+        f"The teacher is no better than the student it teaches: dev Spearman {points(teacher_dev)} for the "
         f"cross-encoder, {points(zero_shot_dev)} for the bi-encoder before any training. Its silver labels are likely "
-        "to hurt. A larger --teacher-base, more gold pairs or more --teacher.epochs may help"
+        "to hurt. A larger --teacher-base, more gold pairs or more --teacher.epochs may help."
     )
 
 
@@ -109,8 +109,8 @@ def warnings(models: dict[str, Any], winner: str) -> list[str]:
     found = [teacher_warning(dev["cross_encoder"], dev["zero_shot"])]
     if dev[winner] <= dev["zero_shot"]:
         found.append(
-            f"training did not improve the model on dev: {points(dev[winner])} for the better student, "
-            f"{points(dev['zero_shot'])} before training"
+            f"Training did not improve the model on dev: {points(dev[winner])} for the better student, "
+            f"{points(dev['zero_shot'])} before training."
         )
     return [warning for warning in found if warning]
 

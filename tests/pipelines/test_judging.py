@@ -49,8 +49,8 @@ def test_equal_students_keep_the_simpler_one_and_say_that_nothing_shows():
 
 def test_a_weak_teacher_and_training_without_gain_are_warned_about():
     result = judged(zero_shot=0.1, cross_encoder=0.4, gold_only=0.3, augmented=0.3)
-    assert any("the teacher is no better" in warning for warning in result["warnings"])
-    assert any("training did not improve" in warning for warning in result["warnings"])
+    assert any("The teacher is no better" in warning for warning in result["warnings"])
+    assert any("Training did not improve" in warning for warning in result["warnings"])
     assert "no better than the zero-shot student" in result["verdict"]
 
 
