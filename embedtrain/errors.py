@@ -43,8 +43,3 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     spellings = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), list(spellings), n=1, cutoff=0.6)
     return f"; did you mean '{spellings[near[0]]}'?" if near else ""
-
-
-def require_extra(module: str, *, extra: str, purpose: str) -> UserError:
-    """The error for an optional package that is not installed, with the command that installs it."""
-    return UserError(f"{purpose} needs the package '{module}': pip install 'embedtrain[{extra}]'")

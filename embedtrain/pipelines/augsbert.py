@@ -6,6 +6,7 @@ kept in the run folder and done again only when something it depends on has chan
 """
 
 import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -327,7 +328,7 @@ class Pipeline:
         source, target = self.run.path(winner, "model"), self.run.folder / "model"
         if not target.is_dir() or sha256_of_folder(source) != sha256_of_folder(target):
             with whole_folder(target) as beside:
-                _copy_files(source, beside)
+                shutil.copytree(source, beside, dirs_exist_ok=True)
 
     def _table(self, name: str) -> pd.DataFrame:
         return pd.read_parquet(self.run.path("read", f"{name}.parquet"), columns=[*PAIR, "score"])
@@ -388,9 +389,3 @@ def _joined(reports: list[AuditReport]) -> Mapping[str, Any]:
         "findings": [finding for part in parts for finding in part["findings"]],
         "tables": {name: table for part in parts for name, table in part["tables"].items()},
     }
-
-
-def _copy_files(source: Path, target: Path) -> None:
-    import shutil
-
-    shutil.copytree(source, target, dirs_exist_ok=True)
