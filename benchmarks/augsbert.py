@@ -14,7 +14,6 @@ reference alone. Data: the folder in EMBEDTRAIN_DATA, or ../shared/data beside t
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import sys
@@ -29,6 +28,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pandas as pd
 import torch
+from machine import describe
 
 from embedtrain.data import read_scored_pairs
 from embedtrain.models import DEFAULT_MODEL, resolve_model
@@ -50,14 +50,7 @@ def main() -> None:
             split: smaller(file, rows, work) for (split, file), rows in zip(files.items(), (600, 300, 300), strict=True)
         }
     result = {
-        "machine": {
-            "processor": processor(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
-        "versions": versions(),
-        "command": " ".join(["python", "benchmarks/augsbert.py", *sys.argv[1:]]),
+        **describe("augsbert.py"),
         "language": options.language,
         "quick": options.quick,
         "gold_limit": options.gold_limit,
@@ -295,24 +288,6 @@ def smaller(file: Path, rows: int, work: Path) -> Path:
     target = work / file.name
     target.write_text("\n".join([lines[0], *kept]) + "\n", encoding="utf-8")
     return target
-
-
-def processor() -> str:
-    """The processor's name as the system gives it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the figures depend on."""
-    import importlib.metadata
-
-    names = ("torch", "sentence-transformers", "transformers", "accelerate", "numpy")
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
 
 
 if __name__ == "__main__":

@@ -12,16 +12,12 @@ Measured: 1000 repeats of 500 pairs take half a minute on one server core (AMD E
 import argparse
 import json
 import math
-import os
-import platform
-import shlex
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
+from machine import describe
 
-import embedtrain
 from embedtrain.evaluation import bootstrap_correlation
 from embedtrain.files import write_json
 
@@ -46,14 +42,6 @@ def arguments() -> argparse.Namespace:
     if not -1 < options.rho < 1:
         parser.error(f"--rho must lie between -1 and 1, found {options.rho}")
     return options
-
-
-def processor() -> str:
-    """The processor's name where the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def main() -> None:
@@ -82,13 +70,7 @@ def main() -> None:
         "rho": options.rho,
         "seed": options.seed,
         "seconds": round(time.perf_counter() - started, 2),
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()},
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "embedtrain": embedtrain.__version__,
-        },
-        "command": shlex.join(["python", *sys.argv]),
+        **describe("interval_coverage.py"),
     }
     write_json(options.output, result)
     print(json.dumps(result))
