@@ -1,86 +1,206 @@
-"""Losses on positive pairs and triplets: rank an anchor's positive above everything else in the batch."""
+"""The ranking loss on positive pairs and n-tuples: rank an anchor's positive above everything else in the batch."""
 
-import math
+from collections.abc import Sequence
+from typing import Literal
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from embedtrain.losses.checks import check_embeddings, check_same_shape, zero_loss
+from embedtrain.losses.checks import check_above_zero, check_choice, finite, zero_loss
+from embedtrain.losses.inbatch import KNOWN_POSITIVES, InBatch, KnownPositives, Side
+from embedtrain.losses.module import Loss
+from embedtrain.losses.softmax import HardnessMode, SoftmaxBlocks
+
+Direction = Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]
+PartitionMode = Literal["joint", "per_direction"]
+MEETINGS: dict[Direction, list[tuple[Side, Side]]] = {
+    "query_to_doc": [("anchor", "positive"), ("anchor", "negatives")],
+    "query_to_query": [("anchor", "anchor")],
+    "doc_to_query": [("positive", "anchor")],
+    "doc_to_doc": [("positive", "positive"), ("positive", "negatives")],
+}
+QUERY_TO_DOC: tuple[Direction, ...] = ("query_to_doc",)
 
 
 def multiple_negatives_ranking_loss(
-    anchor: Tensor, positive: Tensor, negatives: Tensor | None = None, *, scale: float = 20.0
+    anchor: Tensor,
+    positive: Tensor,
+    negatives: Tensor | None = None,
+    *,
+    ids: Tensor | None = None,
+    negative_ids: Tensor | None = None,
+    mask: Tensor | None = None,
+    scale: float = 20.0,
+    similarity: Literal["cosine", "dot"] = "cosine",
+    directions: Sequence[Direction] = QUERY_TO_DOC,
+    partition_mode: PartitionMode = "joint",
+    hardness_mode: HardnessMode | None = None,
+    hardness_strength: float = 0.0,
+    known_positives: KnownPositives = "ignore",
+    gather: bool = False,
+    check_finite: bool = True,
 ) -> Tensor:
     """InfoNCE: each anchor picks its positive among all positives and all hard negatives of the batch.
 
-    ``loss = mean_i -log( exp(scale * cos(anchor_i, positive_i)) / sum_c exp(scale * cos(anchor_i, c)) )``
+    ``loss = mean_i -log( exp(s(anchor_i, positive_i)) / sum_c exp(s(anchor_i, c)) )``,  ``s = scale * cos``
 
     where ``c`` runs over the batch's positives and over every row's negatives, batch * (1 + n) candidates in all.
-    Computed in fp32 whatever the input type, under autocast too. A batch of 0 gives a zero attached to the graph.
-    Equal texts in two rows count as negatives of each other: batches should hold distinct texts.
+
+    Directions add candidates to row i. ``query_to_query``: the other anchors; ``doc_to_query``: the anchors as seen
+    from positive_i; ``doc_to_doc``: other rows' positives and negatives as seen from positive_i. ``joint`` puts all of
+    them under one softmax (with all four: the GTE loss); ``per_direction`` gives each its own and takes the mean (with
+    ``query_to_doc`` and ``doc_to_query``: the symmetric loss).
+
+    Texts that match in more than one row are no negatives of each other. Rows of one id (or candidates in the mask)
+    are known positives: left out of the softmax, or positives as well, whose mean of ``-log softmax`` is then taken.
+    Among anchors and among documents the same id is left out in any case, and from ``doc_to_query`` of a joint softmax,
+    where only ``query_to_doc`` has positives.
+
+    Similarities are computed in blocks, in fp32 whatever the input type; memory grows with batch * dim, not with
+    batch * batch. A batch of 0 gives a zero attached to the graph.
 
     Args:
         anchor: Embeddings of the anchors, (batch, dim), any floating-point type.
         positive: Embedding of each anchor's match, (batch, dim).
         negatives: Embeddings of each anchor's hard negatives, (batch, n, dim), or None for in-batch negatives alone.
-        scale: Factor on the cosine, the inverse of the temperature; above 0.
+        ids: What each row is about, (batch,) whole numbers; rows of one id match each other.
+        negative_ids: The same of each hard negative, (batch, n).
+        mask: (batch, candidates) of bool, True where a candidate is known to match the anchor: positives first, then
+            negatives row by row, of all ranks with ``gather``. Only for ``query_to_doc``, which it speaks of.
+        scale: Factor on the similarity, the inverse of the temperature; above 0.
+        similarity: ``cosine`` or ``dot``.
+        directions: Which similarities count; ``query_to_doc`` must be among them.
+        partition_mode: ``joint`` or ``per_direction``.
+        hardness_mode: Which negatives of ``query_to_doc`` weigh more the nearer they are.
+        hardness_strength: Their logit grows by this factor on the cosine, without gradient; at least 0.
+        known_positives: ``ignore`` or ``positive``.
+        gather: Take the candidates of all ranks; the ranks' mean gradient is then that of the joined batch.
+        check_finite: Say which embeddings hold NaN or infinity; reads one flag back from the device.
 
     Returns:
         The loss, a scalar in fp32.
 
     Raises:
-        ValueError: If shapes do not fit, an embedding is not floating point, or the scale is not above 0.
+        ValueError: If shapes, types, devices or options do not fit.
 
-    Source: Henderson et al. 2017 (arXiv:1705.00652), section 4.4; van den Oord et al. 2018 (arXiv:1807.03748), eq. 4.
+    Source: Henderson et al. 2017 (arXiv:1705.00652), section 4.4; van den Oord et al. 2018 (arXiv:1807.03748), eq. 4;
+    Li et al. 2023 (GTE, arXiv:2308.03281), eq. 2; Lan et al. 2025 (LLaVE, arXiv:2503.04812), eq. 5 (hardness);
+    Khosla et al. 2020 (arXiv:2004.11362), eq. 2 (several positives).
     """
-    _check_scale(scale)
-    check_embeddings("anchor", anchor)
-    check_embeddings("positive", positive)
-    check_same_shape("anchor", anchor, "positive", positive)
-    if negatives is None:
-        negatives = positive.new_empty(len(positive), 0, positive.shape[-1])
-    _check_negatives(anchor, negatives)
-    if len(anchor) == 0:
-        return zero_loss(anchor, positive, negatives)
-    # Autocast would put this one product back into half precision.
-    with torch.autocast(anchor.device.type, enabled=False):
-        candidates = torch.cat([positive.float(), negatives.float().flatten(0, 1)])
-        logits = scale * F.normalize(anchor.float(), dim=-1) @ F.normalize(candidates, dim=-1).T
-        return F.cross_entropy(logits, torch.arange(len(anchor), device=anchor.device))
+    _check_options(scale, similarity, directions, partition_mode, hardness_mode, hardness_strength, known_positives)
+    if mask is not None and tuple(directions) != QUERY_TO_DOC:
+        raise ValueError(f"mask speaks of query_to_doc alone, found directions {tuple(directions)}; give ids instead")
+    ordered = [direction for direction in MEETINGS if direction in directions]
+    batch = InBatch(
+        anchor,
+        positive,
+        negatives,
+        meetings=[pair for direction in ordered for pair in MEETINGS[direction]],
+        ids=ids,
+        negative_ids=negative_ids,
+        mask=mask,
+        gather=gather,
+    )
+    if batch.empty:
+        return zero_loss(*(tensor for tensor in (anchor, positive, negatives) if tensor is not None))
+    block_loss = SoftmaxBlocks(
+        batch,
+        separate=partition_mode == "per_direction",
+        known_positives=known_positives,
+        hardness_mode=hardness_mode,
+        hardness=hardness_strength / scale,
+    )
+    loss = batch.mean_loss(block_loss, normalize=similarity == "cosine", scale=scale)
+    return finite(loss, check_finite, anchor=anchor, positive=positive, negatives=negatives)
 
 
-class MultipleNegativesRankingLoss(nn.Module):
-    """``multiple_negatives_ranking_loss`` as a module: ``MultipleNegativesRankingLoss(scale=20.0)(anchor, positive)``.
+class MultipleNegativesRankingLoss(Loss):
+    """``multiple_negatives_ranking_loss`` as a module: ``MultipleNegativesRankingLoss()(anchor, positive)``.
 
-    Args:
-        scale: Factor on the cosine, the inverse of the temperature; above 0.
+    Its options are the function's: scale, similarity, directions, partition_mode, hardness_mode, hardness_strength,
+    known_positives, gather, check_finite.
     """
 
-    def __init__(self, *, scale: float = 20.0) -> None:
+    embeddings = ("anchor", "positive", "negatives")
+
+    def __init__(
+        self,
+        *,
+        scale: float = 20.0,
+        similarity: Literal["cosine", "dot"] = "cosine",
+        directions: Sequence[Direction] = QUERY_TO_DOC,
+        partition_mode: PartitionMode = "joint",
+        hardness_mode: HardnessMode | None = None,
+        hardness_strength: float = 0.0,
+        known_positives: KnownPositives = "ignore",
+        gather: bool = False,
+        check_finite: bool = True,
+    ) -> None:
         super().__init__()
-        _check_scale(scale)
+        _check_options(scale, similarity, directions, partition_mode, hardness_mode, hardness_strength, known_positives)
         self.scale = scale
+        self.similarity = similarity
+        self.directions = tuple(directions)
+        self.partition_mode = partition_mode
+        self.hardness_mode = hardness_mode
+        self.hardness_strength = hardness_strength
+        self.known_positives = known_positives
+        self.gather = gather
+        self.check_finite = check_finite
 
-    def forward(self, anchor: Tensor, positive: Tensor, negatives: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        anchor: Tensor,
+        positive: Tensor,
+        negatives: Tensor | None = None,
+        *,
+        ids: Tensor | None = None,
+        negative_ids: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """The loss of (batch, dim), (batch, dim) and (batch, n, dim); see ``multiple_negatives_ranking_loss``."""
-        return multiple_negatives_ranking_loss(anchor, positive, negatives, scale=self.scale)
-
-    def extra_repr(self) -> str:
-        """The options, for ``print(loss)``."""
-        return f"scale={self.scale}"
+        return multiple_negatives_ranking_loss(
+            anchor, positive, negatives, ids=ids, negative_ids=negative_ids, mask=mask, **self.options
+        )
 
 
-def _check_scale(scale: float) -> None:
-    if not (scale > 0 and math.isfinite(scale)):
-        raise ValueError(f"scale must be a finite number above 0, found {scale}")
+def _check_options(
+    scale: float,
+    similarity: str,
+    directions: Sequence[Direction],
+    partition_mode: PartitionMode,
+    hardness_mode: HardnessMode | None,
+    hardness_strength: float,
+    known_positives: KnownPositives,
+) -> None:
+    check_above_zero("scale", scale)
+    check_choice("similarity", similarity, ("cosine", "dot"))
+    check_choice("known_positives", known_positives, KNOWN_POSITIVES)
+    _check_directions(directions, partition_mode)
+    _check_hardness(hardness_mode, hardness_strength)
 
 
-def _check_negatives(anchor: Tensor, negatives: Tensor) -> None:
-    check_embeddings("negatives", negatives, layout="(batch, n, dim)")
-    batch, dim = anchor.shape
-    if (negatives.shape[0], negatives.shape[2]) != (batch, dim):
+def _check_directions(directions: Sequence[Direction], partition_mode: PartitionMode) -> None:
+    if isinstance(directions, str):
+        raise ValueError(f"directions must be a sequence of names, found the string {directions!r}")
+    for direction in directions:
+        check_choice("directions", direction, tuple(MEETINGS))
+    if "query_to_doc" not in directions:
+        raise ValueError(f"directions must hold 'query_to_doc', found {tuple(directions)}")
+    check_choice("partition_mode", partition_mode, ("joint", "per_direction"))
+    without = [direction for direction in directions if direction in ("query_to_query", "doc_to_doc")]
+    if partition_mode == "per_direction" and without:
         raise ValueError(
-            f"negatives must have shape (batch, n, dim) = ({batch}, n, {dim}) beside an anchor of shape "
-            f"{tuple(anchor.shape)}, found {tuple(negatives.shape)}"
+            f"partition_mode 'per_direction' needs a positive in every direction, and {', '.join(without)} has none; "
+            "expected partition_mode 'joint'"
+        )
+
+
+def _check_hardness(mode: HardnessMode | None, strength: float) -> None:
+    if mode is not None:
+        check_choice("hardness_mode", mode, ("in_batch_negatives", "hard_negatives", "all_negatives"))
+    if not 0 <= strength < float("inf"):
+        raise ValueError(f"hardness_strength must be a finite number of at least 0, found {strength}")
+    if (mode is None) != (strength == 0):
+        raise ValueError(
+            f"hardness_mode {mode!r} and hardness_strength {strength} have no effect alone: set both or neither"
         )

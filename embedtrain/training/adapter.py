@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from embedtrain.losses import GradCache
+from embedtrain.losses.module import arrange_columns, call_loss
+
 PADDED_KEYS = {"input_ids", "attention_mask", "token_type_ids"}
 
 
@@ -23,12 +26,12 @@ def encode_columns(model: nn.Module, columns: list[Mapping[str, Any]]) -> list[T
     Returns:
         One tensor of embeddings a column, (batch, dim).
     """
-    token_keys = [{key for key, value in column.items() if isinstance(value, Tensor)} for column in columns]
-    if any(keys != token_keys[0] or not keys <= PADDED_KEYS for keys in token_keys):
+    if not _can_be_joined(columns):
         return [model(dict(column))["sentence_embedding"] for column in columns]
+    token_keys = {key for key, value in columns[0].items() if isinstance(value, Tensor)}
     longest = max(column["input_ids"].shape[1] for column in columns)
     joined: dict[str, Any] = dict(columns[0])
-    for key in token_keys[0]:
+    for key in token_keys:
         # The value under a zero attention mask is never read, so 0 serves every tokenizer.
         padded = [F.pad(column[key], (0, longest - column[key].shape[1])) for column in columns]
         joined[key] = torch.cat(padded)
@@ -36,24 +39,73 @@ def encode_columns(model: nn.Module, columns: list[Mapping[str, Any]]) -> list[T
     return list(embeddings.split([len(column["input_ids"]) for column in columns]))
 
 
+def _can_be_joined(columns: list[Mapping[str, Any]]) -> bool:
+    """Whether all columns are token tensors of the usual names, and alike in whatever else they say."""
+    for column in columns:
+        tokens = {key for key, value in column.items() if isinstance(value, Tensor)}
+        if not tokens <= PADDED_KEYS or "input_ids" not in tokens or column["input_ids"].dim() != 2:
+            return False
+        if column.keys() != columns[0].keys() or any(column[key] != columns[0][key] for key in column.keys() - tokens):
+            return False
+    return True
+
+
 class LossAdapter(nn.Module):
     """A loss on embeddings in the form that ``SentenceTransformerTrainer`` calls.
 
     ``LossAdapter(model, CosineSimilarityLoss())``: the columns are embedded together and passed to the loss in their
-    order, followed by the labels when the data set has a label column.
+    order, followed by the labels when the data set has a label column. A loss with negatives gets every column after
+    the positive as one more negative. A ``GradCache`` embeds the columns itself, one chunk at a time.
 
     Args:
         model: The SentenceTransformer that is trained.
         loss: A module called as ``loss(*embeddings)`` or ``loss(*embeddings, labels)``.
+        guide: A second SentenceTransformer for ``GISTEmbedLoss``, with the same tokenizer; it is not trained.
+
+    Raises:
+        ValueError: If the guide's vocabulary is another one, or it reads fewer tokens.
     """
 
-    def __init__(self, model: nn.Module, loss: nn.Module) -> None:
+    def __init__(self, model: nn.Module, loss: nn.Module, *, guide: nn.Module | None = None) -> None:
         super().__init__()
         # The trainer looks for `model` to swap in the distributed wrapper.
         self.model = model
         self.loss = loss
+        # In a list, the guide is no part of what is trained, moved to train mode or saved.
+        self._guide = [guide] if guide is not None else []
+        for other in self._guide:
+            if _vocabulary(model) != _vocabulary(other):
+                raise ValueError(
+                    "the guide has another vocabulary than the model, and would read its tokens as other words; "
+                    "expected a guide with the same tokenizer"
+                )
+            read, needed = (getattr(each, "max_seq_length", None) or 0 for each in (other, model))
+            if 0 < read < needed:
+                raise ValueError(
+                    f"the guide reads {read} tokens and the model {needed}; expected a guide that reads as many, or a "
+                    "lower max_seq_length of the model"
+                )
+            other.eval()
 
     def forward(self, features: Iterable[Mapping[str, Any]], labels: Tensor | None = None) -> Tensor:
         """The loss of one batch of tokenised columns, and labels (batch,) or None."""
-        embeddings = encode_columns(self.model, list(features))
-        return self.loss(*embeddings) if labels is None else self.loss(*embeddings, labels)
+        columns = list(features)
+        targets = [] if labels is None else [labels]
+        named = self._guidance(columns)
+        if isinstance(self.loss, GradCache):
+            return self.loss(self.model, columns, *targets, **named)
+        return call_loss(self.loss, encode_columns(self.model, columns), targets, **named)
+
+    def _guidance(self, columns: list[Mapping[str, Any]]) -> dict[str, Tensor]:
+        if not self._guide:
+            return {}
+        loss = self.loss.loss if isinstance(self.loss, GradCache) else self.loss
+        device = next(value.device for column in columns for value in column.values() if isinstance(value, Tensor))
+        with torch.no_grad():
+            embeddings = arrange_columns(loss, encode_columns(self._guide[0].to(device), columns))
+        return dict(zip(("guide_anchor", "guide_positive", "guide_negatives"), embeddings, strict=False))
+
+
+def _vocabulary(model: nn.Module) -> Any:
+    tokenizer: Any = getattr(model, "tokenizer", None)
+    return tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else None

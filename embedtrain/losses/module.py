@@ -1,0 +1,75 @@
+"""What the loss modules share: how they print, and what their arguments are."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+class Loss(nn.Module):
+    """A loss on embeddings whose options are its plain attributes.
+
+    Attributes:
+        embeddings: Names of ``forward``'s arguments that hold embeddings, in their order. Those named ``negatives``
+            have shape (batch, n, dim), all others (batch, dim).
+        targets: Names of what follows them by position, such as a score.
+    """
+
+    embeddings: ClassVar[tuple[str, ...]]
+    targets: ClassVar[tuple[str, ...]]
+    _option_names: ClassVar[tuple[str, ...]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._option_names = tuple(inspect.signature(cls.__init__).parameters)[1:]
+        parameters = list(inspect.signature(cls.forward).parameters.values())[1:]
+        positional = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+        cls.targets = tuple(name for name in positional if name not in cls.embeddings)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options by name, as the functional twin takes them; what became a parameter is not among them."""
+        return {name: vars(self)[name] for name in self._option_names if name in vars(self)}
+
+    def extra_repr(self) -> str:
+        """The options, for ``print(loss)``."""
+        return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+
+
+def call_loss(loss: nn.Module, columns: Sequence[Tensor], targets: Sequence[Any], **named: Any) -> Tensor:
+    """Call a loss with one tensor of embeddings a text column.
+
+    A loss that takes ``negatives`` gets every column from that place on, stacked: n columns of shape (batch, dim)
+    become (batch, n, dim). A module that does not say what it takes gets everything by position.
+
+    Args:
+        loss: The module to call.
+        columns: Embeddings of the text columns in the data's order, each (batch, dim).
+        targets: What follows the embeddings, such as scores or labels.
+        named: Further arguments by name.
+
+    Raises:
+        ValueError: If the loss takes another number of columns or targets.
+    """
+    inner: Any = loss.module if isinstance(loss, DistributedDataParallel) else loss
+    names = getattr(inner, "embeddings", None)
+    if names is None:
+        return loss(*columns, *targets, **named)
+    arguments = dict(zip(names, arrange_columns(inner, columns), strict=False))
+    if len(targets) > len(inner.targets):
+        taken = f"the targets {', '.join(inner.targets)}" if inner.targets else "no labels or scores"
+        raise ValueError(f"{type(inner).__name__} takes {taken}, found {len(targets)}")
+    return loss(**arguments, **dict(zip(inner.targets, targets, strict=False)), **named)
+
+
+def arrange_columns(loss: Any, columns: Sequence[Tensor]) -> list[Tensor]:
+    """The embedding arguments of a loss that names them, from one tensor a text column; see ``call_loss``."""
+    names = loss.embeddings
+    single = len(names) - (names[-1] == "negatives")
+    if len(columns) < single or (len(columns) > single and single == len(names)):
+        raise ValueError(f"{type(loss).__name__} takes {', '.join(names)}, found {len(columns)} text columns")
+    more = [torch.stack(list(columns[single:]), dim=1)] if len(columns) > single else []
+    return [*columns[:single], *more]
