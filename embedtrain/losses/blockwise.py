@@ -6,7 +6,7 @@ the size of the embeddings. The same code runs on CPU and GPU.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -15,9 +15,11 @@ from torch import Tensor
 from embedtrain.losses.distances import inverse_norms, working
 
 # Similarities in one block: on a CPU they should stay in its caches, on a GPU they should keep it busy.
-BLOCK_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 24}
+BLOCK_ELEMENTS = {"cpu": 1 << 22, "cuda": 1 << 24}
 # Products of fewer rows than this leave the processor waiting for memory.
 MIN_BLOCK_ROWS = 64
+# Up to so many similarities, losses that have a plain form are faster in it, all similarities at once.
+PLAIN_ELEMENTS = 1 << 14
 
 
 class BlockLoss(Protocol):
@@ -93,12 +95,12 @@ class _Blockwise(torch.autograd.Function):
         with_gradient: bool,
         *embeddings: Tensor,
     ) -> Tensor:
-        with _full_products(embeddings):
+        with full_products(embeddings):
             sides = [_Side(tensor, normalize, with_gradient and tensor.requires_grad) for tensor in embeddings]
-            value = _run_blocks(sides, terms, block_loss, scale)
-            ctx.save_for_backward(*(side.finished_gradient(scale * weight) for side in sides))
+            value = _run_blocks(sides, terms, block_loss, scale=scale, weight=weight)
+            ctx.save_for_backward(*(side.finished_gradient() for side in sides))
         ctx.types = [tensor.dtype for tensor in embeddings]
-        return value.mul_(weight)
+        return value
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
@@ -125,26 +127,26 @@ class _Side:
             self.values = self.values * self.norm_inverse
         self.gradient = torch.zeros_like(self.values) if with_gradient else None
 
-    def finished_gradient(self, factor: float) -> Tensor | None:
-        """The gradient by the embeddings as they came in, times a factor; frees what the products needed."""
+    def finished_gradient(self) -> Tensor | None:
+        """The gradient by the embeddings as they came in; frees what the products needed."""
         values, gradient = self.values, self.gradient
         del self.values
-        if gradient is None:
-            return None
-        if self.norm_inverse is None:
-            return gradient.mul_(factor)
+        if gradient is None or self.norm_inverse is None:
+            return gradient
         # d/dx of f(x / |x|): what points along x changes nothing. A piece at a time keeps the products small.
         for some, unit, length in zip(*(t.split(4096) for t in (gradient, values, self.norm_inverse)), strict=True):
-            some.addcmul_(unit, (some * unit).sum(dim=1, keepdim=True), value=-1).mul_(length * factor)
+            some.addcmul_(unit, (some * unit).sum(dim=1, keepdim=True), value=-1).mul_(length)
         return gradient
 
 
-def _run_blocks(sides: list[_Side], terms: Sequence[tuple[int, int]], block_loss: BlockLoss, scale: float) -> Tensor:
+def _run_blocks(
+    sides: list[_Side], terms: Sequence[tuple[int, int]], block_loss: BlockLoss, *, scale: float, weight: float
+) -> Tensor:
     first = sides[terms[0][0]].values
     edges = [0]
     for _, c in terms:
         edges.append(edges[-1] + len(sides[c].values))
-    elements = BLOCK_ELEMENTS.get(first.device.type, BLOCK_ELEMENTS["cuda"])
+    elements = BLOCK_ELEMENTS["cpu" if first.device.type == "cpu" else "cuda"]
     step = max(1, min(len(first), max(elements // max(edges[-1], 1), MIN_BLOCK_ROWS)))
     buffer = first.new_empty(step, edges[-1])
     with_gradient = any(side.gradient is not None for side in sides)
@@ -156,33 +158,36 @@ def _run_blocks(sides: list[_Side], terms: Sequence[tuple[int, int]], block_loss
             part = similarities[:, edges[k] : edges[k + 1]]
             part.addmm_(sides[r].values[start:stop], sides[c].values.T, beta=0, alpha=scale)
         block_value, slope = block_loss(similarities, start, with_gradient=with_gradient)
-        value += block_value
+        value += weight * block_value
         if slope is None:
             continue
         for k, (r, c) in enumerate(terms):
             part = slope[:, edges[k] : edges[k + 1]]
             if (row_gradient := sides[r].gradient) is not None:
-                row_gradient[start:stop].addmm_(part, sides[c].values)
+                row_gradient[start:stop].addmm_(part, sides[c].values, alpha=scale * weight)
             if (column_gradient := sides[c].gradient) is not None:
-                column_gradient.addmm_(part.T, sides[r].values[start:stop])
+                column_gradient.addmm_(part.T, sides[r].values[start:stop], alpha=scale * weight)
     return value
 
 
-@contextmanager
-def _full_products(embeddings: Sequence[Tensor]) -> Iterator[None]:
+def full_products(embeddings: Sequence[Tensor]) -> AbstractContextManager[Any]:
     """No autocast; on a GPU, products of embeddings that came in 16 bits run in TF32.
 
     TF32 keeps 10 bits after the first of every number that enters a product, bf16 keeps 7 and fp16 10: the products are
     at least as close as the embeddings are to what they were before they were rounded.
     """
     device = embeddings[0].device.type
-    with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
-        if device != "cuda" or any(tensor.element_size() > 2 for tensor in embeddings):
+    if device == "cuda" and all(tensor.element_size() <= 2 for tensor in embeddings):
+        return _tf32_products()
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+
+
+@contextmanager
+def _tf32_products() -> Iterator[None]:
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    try:
+        with torch.autocast("cuda", enabled=False):
             yield
-            return
-        before = torch.backends.cuda.matmul.fp32_precision
-        torch.backends.cuda.matmul.fp32_precision = "tf32"
-        try:
-            yield
-        finally:
-            torch.backends.cuda.matmul.fp32_precision = before
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = before

@@ -4,7 +4,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 Distance = Literal["cosine", "euclidean", "manhattan"]
 DISTANCES = get_args(Distance)
@@ -26,9 +25,20 @@ def row_distances(first: Tensor, second: Tensor, distance: Distance) -> Tensor:
     """
     first, second = working(first), working(second)
     if distance == "cosine":
-        return 1 - F.cosine_similarity(first, second, dim=-1)
+        return 1 - row_cosines(first, second)
     difference = first - second
     return safe_sqrt(difference.square().sum(-1)) if distance == "euclidean" else difference.abs().sum(-1)
+
+
+def row_cosines(first: Tensor, second: Tensor) -> Tensor:
+    """The cosine of each row of one tensor with the same row of another, (batch,) in fp32.
+
+    An all-zero embedding has cosine 0 with everything, and gradient 0. No copies at length 1 are kept, which would take
+    half of the memory that the gradient needs.
+    """
+    first, second = working(first), working(second)
+    lengths = inverse_norms(first) * inverse_norms(second)
+    return (first * second).sum(dim=-1) * lengths.squeeze(-1)
 
 
 def safe_sqrt(squares: Tensor) -> Tensor:

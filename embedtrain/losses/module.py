@@ -32,7 +32,8 @@ class Loss(nn.Module):
     @property
     def options(self) -> dict[str, Any]:
         """The options by name, as the functional twin takes them; what became a parameter is not among them."""
-        return {name: vars(self)[name] for name in self._option_names if name in vars(self)}
+        attributes = vars(self)
+        return {name: attributes[name] for name in self._option_names if name in attributes}
 
     def extra_repr(self) -> str:
         """The options, for ``print(loss)``."""

@@ -1,11 +1,17 @@
 """The ranking loss on positive pairs and n-tuples: rank an anchor's positive above everything else in the batch."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from embedtrain.losses.checks import check_above_zero, check_choice, finite, zero_loss
+from embedtrain.losses import blockwise
+from embedtrain.losses.checks import check_above_zero, check_choice, check_negatives, check_pairs, finite, zero_loss
+from embedtrain.losses.distances import working
+from embedtrain.losses.gathering import world_size
 from embedtrain.losses.inbatch import KNOWN_POSITIVES, InBatch, KnownPositives, Side
 from embedtrain.losses.module import Loss
 from embedtrain.losses.softmax import HardnessMode, SoftmaxBlocks
@@ -86,9 +92,15 @@ def multiple_negatives_ranking_loss(
     Li et al. 2023 (GTE, arXiv:2308.03281), eq. 2; Lan et al. 2025 (LLaVE, arXiv:2503.04812), eq. 5 (hardness);
     Khosla et al. 2020 (arXiv:2004.11362), eq. 2 (several positives).
     """
+    directions = directions if isinstance(directions, str) else tuple(directions)
     _check_options(scale, similarity, directions, partition_mode, hardness_mode, hardness_strength, known_positives)
-    if mask is not None and tuple(directions) != QUERY_TO_DOC:
-        raise ValueError(f"mask speaks of query_to_doc alone, found directions {tuple(directions)}; give ids instead")
+    if mask is not None and directions != QUERY_TO_DOC:
+        raise ValueError(f"mask speaks of query_to_doc alone, found directions {directions}; give ids instead")
+    given = hardness_mode, ids, negative_ids, mask
+    plain = directions == QUERY_TO_DOC and all(each is None for each in given) and world_size(gather) == 1
+    if plain and _is_small(anchor, positive, negatives):
+        loss = _plain_loss(anchor, positive, negatives, scale=scale, similarity=similarity)
+        return finite(loss, check_finite, anchor=anchor, positive=positive, negatives=negatives)
     ordered = [direction for direction in MEETINGS if direction in directions]
     batch = InBatch(
         anchor,
@@ -108,9 +120,44 @@ def multiple_negatives_ranking_loss(
         known_positives=known_positives,
         hardness_mode=hardness_mode,
         hardness=hardness_strength / scale,
+        narrow=_is_narrow(batch, scale + hardness_strength, similarity),
     )
     loss = batch.mean_loss(block_loss, normalize=similarity == "cosine", scale=scale)
     return finite(loss, check_finite, anchor=anchor, positive=positive, negatives=negatives)
+
+
+def _is_small(anchor: Tensor, positive: Tensor, negatives: Tensor | None) -> bool:
+    """Whether all similarities may stand in memory at once; the embeddings are checked on the way."""
+    check_pairs("anchor", anchor, "positive", positive)
+    candidates = positive.shape[0]
+    if negatives is not None:
+        check_negatives(anchor, negatives)
+        candidates += negatives.shape[0] * negatives.shape[1]
+    return 0 < anchor.shape[0] * candidates <= blockwise.PLAIN_ELEMENTS
+
+
+def _plain_loss(anchor: Tensor, positive: Tensor, negatives: Tensor | None, *, scale: float, similarity: str) -> Tensor:
+    """The formula as it stands, for small batches, where blocks are only overhead."""
+    with blockwise.full_products([anchor, positive]):
+        candidates = positive if negatives is None else torch.cat([positive, negatives.flatten(0, 1)])
+        anchor, candidates = working(anchor), working(candidates)
+        logits = anchor @ candidates.T * scale
+        if similarity == "cosine":
+            # Dividing the few similarities is cheaper than dividing the embeddings.
+            lengths, more_lengths = (torch.linalg.vector_norm(side, dim=-1) for side in (anchor, candidates))
+            logits = logits / (lengths + (lengths == 0)).unsqueeze(1) / (more_lengths + (more_lengths == 0))
+        return F.cross_entropy(logits, torch.arange(anchor.shape[0], device=anchor.device))
+
+
+def _is_narrow(batch: InBatch, reach: float, similarity: str) -> bool:
+    """Whether no two logits can be so far apart that the smaller one's share of a softmax rounds to 0 in fp32."""
+    if similarity == "dot":
+        if batch.local["anchor"].device.type != "cpu":
+            # Asking would make the program wait for the device.
+            return False
+        sides = [*batch.local.values(), *batch.columns.values()]
+        reach *= max((working(side.detach()).norm(dim=1).amax().item() for side in sides if len(side)), default=0) ** 2
+    return 2 * reach < 80
 
 
 class MultipleNegativesRankingLoss(Loss):
@@ -136,10 +183,11 @@ class MultipleNegativesRankingLoss(Loss):
         check_finite: bool = True,
     ) -> None:
         super().__init__()
+        directions = directions if isinstance(directions, str) else tuple(directions)
         _check_options(scale, similarity, directions, partition_mode, hardness_mode, hardness_strength, known_positives)
         self.scale = scale
         self.similarity = similarity
-        self.directions = tuple(directions)
+        self.directions = directions
         self.partition_mode = partition_mode
         self.hardness_mode = hardness_mode
         self.hardness_strength = hardness_strength
@@ -163,6 +211,8 @@ class MultipleNegativesRankingLoss(Loss):
         )
 
 
+# Asked in every call, and the same options nearly every time.
+@lru_cache(maxsize=64)
 def _check_options(
     scale: float,
     similarity: str,

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from embedtrain.losses.checks import check_above_zero, check_pairs, check_rows, check_scores, finite, zero_loss
-from embedtrain.losses.distances import unit, working
+from embedtrain.losses.distances import inverse_norms, row_cosines, working
 from embedtrain.losses.gathering import gather_rows
 from embedtrain.losses.module import Loss
 
@@ -38,7 +38,7 @@ def cosine_similarity_loss(
     check_scores(score, embedding1)
     if len(embedding1) == 0:
         return zero_loss(embedding1, embedding2)
-    cosine = F.cosine_similarity(working(embedding1), working(embedding2), dim=-1)
+    cosine = row_cosines(embedding1, embedding2)
     return finite(F.mse_loss(cosine, score.to(cosine)), check_finite, embedding1=embedding1, embedding2=embedding2)
 
 
@@ -94,7 +94,7 @@ def cosent_loss(
     Source: Su 2022, CoSENT (kexue.fm/archives/8847).
     """
     check_pairs("embedding1", embedding1, "embedding2", embedding2)
-    cosine = F.cosine_similarity(working(embedding1), working(embedding2), dim=-1)
+    cosine = row_cosines(embedding1, embedding2)
     loss = _order_loss(cosine, score, embedding1, scale=scale, gather=gather)
     return finite(loss, check_finite, embedding1=embedding1, embedding2=embedding2)
 
@@ -207,9 +207,15 @@ def _order_loss(similarity: Tensor, score: Tensor, embeddings: Tensor, *, scale:
 
 def _angle_similarity(first: Tensor, second: Tensor) -> Tensor:
     """(batch,): real plus imaginary part of each pair's complex product at length 1, as an absolute value."""
+    # In pieces, so that what the gradient needs on its way is never there for the whole batch at once.
+    pieces = zip(first.split(4096), second.split(4096), strict=True)
+    return torch.cat([_angles(some_first, some_second) for some_first, some_second in pieces])
+
+
+def _angles(first: Tensor, second: Tensor) -> Tensor:
     first, second = (F.pad(working(side), (0, side.shape[1] % 2)) for side in (first, second))
-    first, second = unit(first), unit(second)
-    (real1, imaginary1), (real2, imaginary2) = first.chunk(2, dim=-1), second.chunk(2, dim=-1)
-    real = (first * second).sum(dim=-1)
-    imaginary = (imaginary1 * real2 - real1 * imaginary2).sum(dim=-1)
-    return (real + imaginary).abs()
+    real, imaginary = second.chunk(2, dim=-1)
+    # The imaginary part of u conj(v) is the real product of u with v turned by a right angle.
+    turned = torch.cat([real - imaginary, real + imaginary], dim=-1)
+    lengths = inverse_norms(first) * inverse_norms(second)
+    return ((first * turned).sum(dim=-1) * lengths.squeeze(-1)).abs()

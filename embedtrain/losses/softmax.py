@@ -23,8 +23,11 @@ class SoftmaxBlocks:
         hardness_mode: HardnessMode | None = None,
         hardness: float = 0.0,
         guide: Guide | None = None,
+        narrow: bool = False,
     ) -> None:
         self.batch = batch
+        # Logits near enough to each other for the logarithm of a probability: cheaper than log_softmax and exp.
+        self.narrow = narrow
         self.separate = separate
         self.several = known_positives == "positive" and batch.anything_known
         self.hardness_mode = hardness_mode
@@ -45,37 +48,36 @@ class SoftmaxBlocks:
         if self.prepared:
             for part in self.batch.parts:
                 self._prepare(part, logits[:, part.span], start, None if targets is None else targets[:, part.span])
-        if len(self.groups) == 1:
-            return self._cross_entropy(self.groups[0], logits, targets, start, with_gradient)
-        values: list[Tensor] = []
-        slopes: list[Tensor] = []
+        values = []
         for group in self.groups:
             span = slice(group[0].start, group[-1].stop)
+            whole = len(self.groups) == 1
             target = None if targets is None else targets[:, span]
-            value, slope = self._cross_entropy(group, logits[:, span], target, start, with_gradient)
-            values.append(value / len(self.groups))
-            if slope is not None:
-                slopes.append(slope)
-        joined = torch.cat(slopes, dim=1).div_(len(slopes)) if slopes else None
-        return torch.stack(values).sum(), joined
+            values.append(self._cross_entropy(group, logits if whole else logits[:, span], target, start))
+        if len(values) == 1:
+            return values[0], logits
+        return torch.stack(values).mean(), logits.div_(len(values))
 
-    def _cross_entropy(
-        self, group: list[Part], logits: Tensor, target: Tensor | None, start: int, with_gradient: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        log_softmax = torch.log_softmax(logits, dim=1)
+    def _cross_entropy(self, group: list[Part], logits: Tensor, target: Tensor | None, start: int) -> Tensor:
+        """The loss under one softmax; leaves its derivative in place of the logits."""
+        if self.narrow:
+            torch.softmax(logits, dim=1, out=logits)
+        else:
+            torch.log_softmax(logits, dim=1, out=logits)
+        own = self.batch.own(group[0], logits, start)
         if target is None:
-            own = self.batch.own(group[0], log_softmax, start)
-            value = own.sum().neg()
-            if with_gradient:
-                log_softmax.exp_()
-                own.sub_(1)
+            value = (own.log() if self.narrow else own).sum().neg()
         else:
             target = target / target.sum(dim=1, keepdim=True)
             # 0 * -inf where a candidate is left out.
-            value = torch.where(target > 0, target * log_softmax, 0).sum().neg()
-            if with_gradient:
-                log_softmax.exp_().sub_(target)
-        return value, log_softmax if with_gradient else None
+            value = torch.where(target > 0, target * (logits.log() if self.narrow else logits), 0).sum().neg()
+        if not self.narrow:
+            logits.exp_()
+        if target is None:
+            own.sub_(1)
+        else:
+            logits.sub_(target)
+        return value
 
     def _prepare(self, part: Part, logits: Tensor, start: int, targets: Tensor | None) -> None:
         """Weigh the hard, leave out what is no negative, and mark the positives of one part, all in place."""

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from helpers import draw
+from helpers import draw, value_and_grads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
@@ -322,7 +322,22 @@ def test_the_size_of_blocks_does_not_matter(options, kind):
 
 
 def test_backward_is_like_any_other_but_runs_once():
-    assert_backward_is_like_any_other(MultipleNegativesRankingLoss(), *columns(5, 6, 2))
+    with blocks_of(64):
+        assert_backward_is_like_any_other(MultipleNegativesRankingLoss(), *columns(5, 6, 2))
+
+
+def test_a_small_batch_may_be_differentiated_twice():
+    inputs = columns(4, 5, 1, torch.float64)
+    assert torch.autograd.gradgradcheck(MultipleNegativesRankingLoss(scale=3.0), inputs)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_small_batches_in_one_piece_equal_blocks(similarity):
+    inputs, loss = columns(9, 6, 2, torch.float64), MultipleNegativesRankingLoss(similarity=similarity)
+    value, grads = value_and_grads(loss, *inputs)
+    with blocks_of(64):
+        expected, expected_grads = value_and_grads(loss, *inputs)
+    torch.testing.assert_close((value, grads), (expected, expected_grads), rtol=1e-10, atol=1e-12)
 
 
 def test_autocast_changes_nothing():

@@ -40,11 +40,15 @@ def assert_equals_twin(loss, twin, *inputs, size=1.0):
 
 @contextmanager
 def blocks_of(elements):
-    """Let losses hold at most so many similarities at once (but a row's at least); None leaves it as it is."""
+    """Let losses hold at most so many similarities at once (but a row's at least); None leaves it as it is.
+
+    Whatever the number, small batches are computed in blocks too, unless it is None.
+    """
     with pytest.MonkeyPatch.context() as patch:
         if elements is not None:
             patch.setattr(blockwise, "BLOCK_ELEMENTS", {"cpu": elements, "cuda": elements})
             patch.setattr(blockwise, "MIN_BLOCK_ROWS", 1)
+            patch.setattr(blockwise, "PLAIN_ELEMENTS", 0)
         yield
 
 
