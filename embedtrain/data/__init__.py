@@ -1,7 +1,7 @@
-"""Files to validated tables with named columns, an audit of what is in them, and batches of like length."""
+"""Files to validated tables with named columns, an audit of what is in them, and batches."""
 
 from embedtrain.data.audit import AuditedPairs, AuditedSentences, audit_pairs, audit_sentences
-from embedtrain.data.batching import like_length_batches
+from embedtrain.data.batching import like_length_batches, unique_batches
 from embedtrain.data.columns import parse_columns
 from embedtrain.data.findings import AuditReport, Finding
 from embedtrain.data.folding import fold_text
@@ -36,4 +36,5 @@ __all__ = [
     "read_scored_pairs",
     "read_sentences",
     "read_table",
+    "unique_batches",
 ]

@@ -1,5 +1,6 @@
-"""Batches of sentences of like length, so that little of a batch is padding."""
+"""Batches of rows: of like length, so that little is padding, or without a text twice, so that no negative is false."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,3 +53,97 @@ def like_length_batches(
         ranked = inside[np.argsort(sizes[inside], kind="stable")]
         batches.extend(ranked[cut : cut + batch_size].tolist() for cut in range(0, len(ranked), batch_size))
     return [batches[place] for place in random.permutation(len(batches))]
+
+
+def unique_batches(columns: Sequence[Sequence[str]], *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Cut rows 0 ... n-1 into batches in which no text stands in two rows, in an order that is new in every epoch.
+
+    For losses that take the other rows of a batch as negatives: a text that stands in two rows of it would be pushed
+    away from its own match. Texts are compared across all columns. Every row stands in exactly one batch, so the number
+    of batches is known beforehand, and no table keeps the search for the next batch going for ever. Where texts repeat
+    so often that full batches are impossible, there are more and smaller ones.
+
+    Rows whose texts repeat most are placed first, each into a random batch that has room and none of its texts.
+
+    Args:
+        columns: The text columns, each (n,), such as anchors and positives.
+        batch_size: Rows in a batch; without repeats all but one batch have that many.
+        seed: The run's seed, 0 or more.
+        epoch: Number of the epoch, 0 or more; the same seed and epoch give the same batches.
+
+    Returns:
+        The batches as lists of row numbers, in random order.
+
+    Raises:
+        ValueError: ``batch_size`` is below 1, or the columns differ in length.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, found {batch_size}")
+    if len({len(column) for column in columns}) > 1:
+        raise ValueError(f"columns must be equally long, found {[len(column) for column in columns]} rows")
+    if not columns or not len(columns[0]):
+        return []
+    codes = _codes(columns)
+    repeats = np.bincount(codes.ravel())[codes].max(axis=1)
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(codes))
+    order = order[np.argsort(-repeats[order], kind="stable")]
+    full, rest = divmod(len(codes), batch_size)
+    places = _Places([batch_size] * full + [rest] * (rest > 0), batch_size)
+    draws = random.random((len(order), _TRIES))
+    for row, draw in zip(order.tolist(), draws, strict=True):
+        places.put(row, set(codes[row].tolist()), draw)
+    batches = [batch for batch in places.batches if batch]
+    return [batches[place] for place in random.permutation(len(batches))]
+
+
+# Random batches looked at for a row before all are, one after the other.
+_TRIES = 8
+
+
+class _Places:
+    """Batches being filled, and which of them have room."""
+
+    def __init__(self, room: list[int], batch_size: int) -> None:
+        self.batch_size = batch_size
+        self.room = room
+        self.batches: list[list[int]] = [[] for _ in room]
+        self.texts: list[set[int]] = [set() for _ in room]
+        self.open = list(range(len(room)))
+        # In how many of the open batches each text stands.
+        self.standing: Counter[int] = Counter()
+
+    def put(self, row: int, texts: set[int], draws: np.ndarray) -> None:
+        """Put a row where there is room and none of its texts; into a new batch where there is no such place."""
+        starts = (draws * len(self.open)).astype(int).tolist() if self.open else []
+        for at in starts:
+            if texts.isdisjoint(self.texts[self.open[at]]):
+                return self._fill(at, row, texts)
+        # Unlucky so often: look at every batch once, from the last place drawn, unless a text is known to be in all.
+        if all(self.standing[text] < len(self.open) for text in texts):
+            for step in range(len(self.open)):
+                at = (starts[-1] + step) % len(self.open)
+                if texts.isdisjoint(self.texts[self.open[at]]):
+                    return self._fill(at, row, texts)
+        self.room.append(self.batch_size)
+        self.batches.append([])
+        self.texts.append(set())
+        self.open.append(len(self.room) - 1)
+        return self._fill(len(self.open) - 1, row, texts)
+
+    def _fill(self, at: int, row: int, texts: set[int]) -> None:
+        batch = self.open[at]
+        self.batches[batch].append(row)
+        self.texts[batch] |= texts
+        self.standing.update(texts)
+        self.room[batch] -= 1
+        if self.room[batch] == 0:
+            self.standing.subtract(self.texts[batch])
+            self.open[at] = self.open[-1]
+            self.open.pop()
+
+
+def _codes(columns: Sequence[Sequence[str]]) -> np.ndarray:
+    """(n, columns): a whole number for each text, equal where texts are."""
+    code_of: dict[str, int] = {}
+    return np.array([[code_of.setdefault(text, len(code_of)) for text in column] for column in columns]).T

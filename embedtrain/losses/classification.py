@@ -1,7 +1,5 @@
 """A loss on pairs with a class, such as entailment, neutral and contradiction."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -74,7 +72,7 @@ class SoftmaxLoss(Loss):
         classifier: The linear layer, 3 * dim to num_labels.
     """
 
-    embeddings: ClassVar[tuple[str, ...]] = ("embedding1", "embedding2")
+    embeddings = ("embedding1", "embedding2")
 
     def __init__(self, *, dim: int, num_labels: int, check_finite: bool = True) -> None:
         super().__init__()

@@ -3,8 +3,6 @@
 Each class takes the options of the function it wraps.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -69,7 +67,7 @@ def contrastive_loss(
 class ContrastiveLoss(Loss):
     """``contrastive_loss`` as a module: ``ContrastiveLoss(margin=0.5)(embedding1, embedding2, label)``."""
 
-    embeddings: ClassVar[tuple[str, ...]] = ("embedding1", "embedding2")
+    embeddings = ("embedding1", "embedding2")
 
     def __init__(self, *, distance: Distance = "cosine", margin: float = 0.5, check_finite: bool = True) -> None:
         super().__init__()
@@ -80,9 +78,7 @@ class ContrastiveLoss(Loss):
 
     def forward(self, embedding1: Tensor, embedding2: Tensor, label: Tensor) -> Tensor:
         """The loss of (batch, dim), (batch, dim) and (batch,); see ``contrastive_loss``."""
-        return contrastive_loss(
-            embedding1, embedding2, label, distance=self.distance, margin=self.margin, check_finite=self.check_finite
-        )
+        return contrastive_loss(embedding1, embedding2, label, **self.options)
 
 
 def online_contrastive_loss(
@@ -151,7 +147,7 @@ def _hard_pairs(distances: Tensor, match: Tensor) -> Tensor:
 class OnlineContrastiveLoss(Loss):
     """``online_contrastive_loss`` as a module: ``OnlineContrastiveLoss(margin=0.5)(embedding1, embedding2, label)``."""
 
-    embeddings: ClassVar[tuple[str, ...]] = ("embedding1", "embedding2")
+    embeddings = ("embedding1", "embedding2")
 
     def __init__(
         self, *, distance: Distance = "cosine", margin: float = 0.5, gather: bool = False, check_finite: bool = True
@@ -165,15 +161,7 @@ class OnlineContrastiveLoss(Loss):
 
     def forward(self, embedding1: Tensor, embedding2: Tensor, label: Tensor) -> Tensor:
         """The loss of (batch, dim), (batch, dim) and (batch,); see ``online_contrastive_loss``."""
-        return online_contrastive_loss(
-            embedding1,
-            embedding2,
-            label,
-            distance=self.distance,
-            margin=self.margin,
-            gather=self.gather,
-            check_finite=self.check_finite,
-        )
+        return online_contrastive_loss(embedding1, embedding2, label, **self.options)
 
 
 def triplet_loss(
@@ -227,7 +215,7 @@ def triplet_loss(
 class TripletLoss(Loss):
     """``triplet_loss`` as a module: ``TripletLoss(margin=5.0)(anchor, positive, negative)``."""
 
-    embeddings: ClassVar[tuple[str, ...]] = ("anchor", "positive", "negative")
+    embeddings = ("anchor", "positive", "negative")
 
     def __init__(self, *, distance: Distance = "euclidean", margin: float = 5.0, check_finite: bool = True) -> None:
         super().__init__()
@@ -238,9 +226,7 @@ class TripletLoss(Loss):
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """The loss of three tensors of (batch, dim); see ``triplet_loss``."""
-        return triplet_loss(
-            anchor, positive, negative, distance=self.distance, margin=self.margin, check_finite=self.check_finite
-        )
+        return triplet_loss(anchor, positive, negative, **self.options)
 
 
 def _check_options(distance: str, margin: float) -> None:

@@ -3,7 +3,7 @@
 Each class takes the options of the function it wraps.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ def mse_loss(embedding: Tensor, target: Tensor, *, check_finite: bool = True) ->
 class MSELoss(Loss):
     """``mse_loss`` as a module: ``MSELoss()(embedding, target)``."""
 
-    embeddings: ClassVar[tuple[str, ...]] = ("embedding",)
+    embeddings = ("embedding",)
 
     def __init__(self, *, check_finite: bool = True) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class MSELoss(Loss):
 
     def forward(self, embedding: Tensor, target: Tensor) -> Tensor:
         """The loss of (batch, dim) and (batch, dim); see ``mse_loss``."""
-        return mse_loss(embedding, target, check_finite=self.check_finite)
+        return mse_loss(embedding, target, **self.options)
 
 
 def margin_mse_loss(
@@ -128,7 +128,7 @@ def _teacher_margins(teacher_scores: Tensor, negatives: Tensor) -> Tensor:
 class MarginMSELoss(Loss):
     """``margin_mse_loss`` as a module: ``MarginMSELoss()(anchor, positive, negatives, teacher_scores)``."""
 
-    embeddings: ClassVar[tuple[str, ...]] = ("anchor", "positive", "negatives")
+    embeddings = ("anchor", "positive", "negatives")
 
     def __init__(self, *, similarity: Similarity = "dot", check_finite: bool = True) -> None:
         super().__init__()
@@ -138,9 +138,7 @@ class MarginMSELoss(Loss):
 
     def forward(self, anchor: Tensor, positive: Tensor, negatives: Tensor, teacher_scores: Tensor) -> Tensor:
         """The loss of (batch, dim), (batch, dim), (batch, n, dim) and (batch, 1 + n); see ``margin_mse_loss``."""
-        return margin_mse_loss(
-            anchor, positive, negatives, teacher_scores, similarity=self.similarity, check_finite=self.check_finite
-        )
+        return margin_mse_loss(anchor, positive, negatives, teacher_scores, **self.options)
 
 
 def distill_kl_div_loss(
@@ -201,7 +199,7 @@ def distill_kl_div_loss(
 class DistillKLDivLoss(Loss):
     """``distill_kl_div_loss`` as a module: ``DistillKLDivLoss()(anchor, positive, negatives, teacher_scores)``."""
 
-    embeddings: ClassVar[tuple[str, ...]] = ("anchor", "positive", "negatives")
+    embeddings = ("anchor", "positive", "negatives")
 
     def __init__(
         self,
@@ -223,16 +221,7 @@ class DistillKLDivLoss(Loss):
 
     def forward(self, anchor: Tensor, positive: Tensor, negatives: Tensor, teacher_scores: Tensor) -> Tensor:
         """The loss of (batch, dim), (batch, dim), (batch, n, dim) and (batch, 1 + n); see ``distill_kl_div_loss``."""
-        return distill_kl_div_loss(
-            anchor,
-            positive,
-            negatives,
-            teacher_scores,
-            temperature=self.temperature,
-            teacher_temperature=self.teacher_temperature,
-            similarity=self.similarity,
-            check_finite=self.check_finite,
-        )
+        return distill_kl_div_loss(anchor, positive, negatives, teacher_scores, **self.options)
 
 
 def _scores(anchor: Tensor, positive: Tensor, negatives: Tensor, similarity: Similarity) -> Tensor:

@@ -92,7 +92,7 @@ def multiple_negatives_ranking_loss(
     Li et al. 2023 (GTE, arXiv:2308.03281), eq. 2; Lan et al. 2025 (LLaVE, arXiv:2503.04812), eq. 5 (hardness);
     Khosla et al. 2020 (arXiv:2004.11362), eq. 2 (several positives).
     """
-    directions = directions if isinstance(directions, str) else tuple(directions)
+    directions = _as_tuple(directions)
     _check_options(scale, similarity, directions, partition_mode, hardness_mode, hardness_strength, known_positives)
     if mask is not None and directions != QUERY_TO_DOC:
         raise ValueError(f"mask speaks of query_to_doc alone, found directions {directions}; give ids instead")
@@ -183,7 +183,7 @@ class MultipleNegativesRankingLoss(Loss):
         check_finite: bool = True,
     ) -> None:
         super().__init__()
-        directions = directions if isinstance(directions, str) else tuple(directions)
+        directions = _as_tuple(directions)
         _check_options(scale, similarity, directions, partition_mode, hardness_mode, hardness_strength, known_positives)
         self.scale = scale
         self.similarity = similarity
@@ -211,6 +211,12 @@ class MultipleNegativesRankingLoss(Loss):
         )
 
 
+def _as_tuple(directions: Sequence[Direction]) -> tuple[Direction, ...]:
+    if isinstance(directions, str):
+        raise ValueError(f"directions must be a sequence of names, found the string {directions!r}")
+    return tuple(directions)
+
+
 # Asked in every call, and the same options nearly every time.
 @lru_cache(maxsize=64)
 def _check_options(
@@ -230,8 +236,6 @@ def _check_options(
 
 
 def _check_directions(directions: Sequence[Direction], partition_mode: PartitionMode) -> None:
-    if isinstance(directions, str):
-        raise ValueError(f"directions must be a sequence of names, found the string {directions!r}")
     for direction in directions:
         check_choice("directions", direction, tuple(MEETINGS))
     if "query_to_doc" not in directions:

@@ -7,7 +7,7 @@ import pandas as pd
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 
-from embedtrain.data.batching import like_length_batches
+from embedtrain.data.batching import like_length_batches, unique_batches
 from embedtrain.evaluation.statistics import pearson, spearman
 from embedtrain.evaluation.sts import cosine_of_pairs
 from embedtrain.losses import CosineSimilarityLoss, MultipleNegativesRankingLoss
@@ -63,6 +63,11 @@ def train_biencoder(
             return like_length_batches(lengths, batch_size=settings.batch_size, seed=seed, epoch=epoch)
 
         columns["label"] = pairs["score"].astype("float32").tolist()
+    else:
+        texts = list(columns.values())
+
+        def batches_of_epoch(epoch: int) -> list[list[int]]:
+            return unique_batches(texts, batch_size=settings.batch_size, seed=seed, epoch=epoch)
 
     def dev_metric(current: SentenceTransformer) -> dict[str, float]:
         with autocast(current.device.type, precision):
@@ -73,7 +78,7 @@ def train_biencoder(
         SentenceTransformerTrainer,
         model,
         pairs=Dataset.from_dict(columns),
-        batches_of_epoch=batches_of_epoch if loss == "cosine" else None,
+        batches_of_epoch=batches_of_epoch,
         loss=LossAdapter(model, CosineSimilarityLoss() if loss == "cosine" else MultipleNegativesRankingLoss()),
         dev_metric=dev_metric,
         metric="spearman",

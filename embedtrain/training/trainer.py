@@ -56,9 +56,19 @@ class EpochSampler(DefaultBatchSampler):
     def __init__(self, rows: int, *, batch_size: int, batches_of_epoch: BatchesOfEpoch) -> None:
         super().__init__(range(rows), batch_size=batch_size, drop_last=False)
         self.batches_of_epoch = batches_of_epoch
+        self._made: tuple[int, list[list[int]]] | None = None
 
     def __iter__(self) -> Iterator[list[int]]:
-        yield from self.batches_of_epoch(self.epoch)
+        yield from self._batches()
+
+    def __len__(self) -> int:
+        """How many batches this epoch has, exactly."""
+        return len(self._batches())
+
+    def _batches(self) -> list[list[int]]:
+        if self._made is None or self._made[0] != self.epoch:
+            self._made = (self.epoch, self.batches_of_epoch(self.epoch))
+        return self._made[1]
 
 
 class DevEvaluator(BaseEvaluator):
@@ -150,7 +160,7 @@ def fit(
     model: BaseModel,
     *,
     pairs: Dataset,
-    batches_of_epoch: BatchesOfEpoch | None,
+    batches_of_epoch: BatchesOfEpoch,
     loss: nn.Module,
     dev_metric: DevMetric,
     metric: str,
@@ -167,8 +177,7 @@ def fit(
         trainer_class: sentence-transformers' trainer for this kind of model.
         model: The model, on the device to train on.
         pairs: Training rows: text columns and a ``label`` column where the loss takes one.
-        batches_of_epoch: From an epoch's number to its batches of row numbers; None for batches without duplicate
-            texts, as losses with in-batch negatives need them.
+        batches_of_epoch: From an epoch's number to its batches of row numbers.
         loss: The loss in the form that the trainer calls.
         dev_metric: Scores the model on dev; called ``settings.evaluations`` times.
         metric: The key of ``dev_metric``'s result that decides; higher is better.
@@ -202,7 +211,7 @@ def fit(
             bf16=precision == "bf16",
             use_cpu=on_cpu,
             seed=seed,
-            batch_sampler="no_duplicates" if batches_of_epoch is None else _sampler_of(batches_of_epoch),
+            batch_sampler=_sampler_of(batches_of_epoch),
             eval_strategy="steps",
             eval_steps=max(1, -(-max_steps // settings.evaluations)),
             eval_on_start=score_untrained,

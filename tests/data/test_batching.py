@@ -1,11 +1,11 @@
-"""Batches of like length: complete, reproducible, new in every epoch, and with less padding."""
+"""Batches: complete, reproducible, new in every epoch; with less padding, or without a text twice."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedtrain.data import like_length_batches
+from embedtrain.data import like_length_batches, unique_batches
 
 LENGTHS = st.lists(st.integers(0, 512), max_size=200)
 SKEWED = np.random.default_rng(0).lognormal(mean=2.7, sigma=0.7, size=2_000).astype(int) + 3
@@ -108,3 +108,60 @@ def test_sizes_below_one_are_refused(options):
 def test_a_table_of_lengths_is_refused():
     with pytest.raises(ValueError, match="shape"):
         like_length_batches(np.ones((2, 2)), batch_size=1, seed=0, epoch=0)
+
+
+TEXTS = st.sampled_from("abcdefgh") | st.text(max_size=3)
+ROWS = st.lists(st.tuples(TEXTS, TEXTS), max_size=120)
+
+
+def columns_of(rows):
+    return [[row[place] for row in rows] for place in (0, 1)]
+
+
+@given(ROWS, st.integers(1, 20), st.integers(0, 9), st.integers(0, 9))
+def test_no_text_stands_in_two_rows_of_a_batch(rows, batch_size, seed, epoch):
+    batches = unique_batches(columns_of(rows), batch_size=batch_size, seed=seed, epoch=epoch)
+    assert sorted(row for batch in batches for row in batch) == list(range(len(rows)))
+    assert all(1 <= len(batch) <= batch_size for batch in batches)
+    for batch in batches:
+        texts = [text for row in batch for text in set(rows[row])]
+        assert len(texts) == len(set(texts))
+
+
+@given(st.integers(0, 200), st.integers(1, 40), st.integers(0, 9))
+def test_without_repeats_all_but_one_batch_are_full(count, batch_size, epoch):
+    columns = [[f"a{row}" for row in range(count)], [f"b{row}" for row in range(count)]]
+    sizes = [len(batch) for batch in unique_batches(columns, batch_size=batch_size, seed=0, epoch=epoch)]
+    assert len(sizes) == -(-count // batch_size)
+    assert sizes.count(batch_size) >= count // batch_size
+
+
+def test_repeats_that_leave_room_leave_batches_full():
+    # Each of 100 questions has 5 answers.
+    columns = [[f"q{row // 5}" for row in range(500)], [f"a{row}" for row in range(500)]]
+    sizes = [len(batch) for batch in unique_batches(columns, batch_size=32, seed=0, epoch=0)]
+    assert sizes.count(32) >= 14
+    assert len(sizes) <= 17
+
+
+def test_a_text_in_every_row_makes_batches_of_one():
+    columns = [["the same"] * 3000, [str(row) for row in range(3000)]]
+    assert len(unique_batches(columns, batch_size=64, seed=0, epoch=0)) == 3000
+
+
+def test_unique_batches_follow_seed_and_epoch():
+    columns = [[f"q{row // 3}" for row in range(300)], [f"a{row}" for row in range(300)]]
+
+    def batches(seed, epoch):
+        return unique_batches(columns, batch_size=16, seed=seed, epoch=epoch)
+
+    assert batches(1, 2) == batches(1, 2)
+    assert len({str(batches(*pair)) for pair in [(1, 2), (2, 1), (1, 3), (0, 3)]}) == 4
+
+
+def test_unique_batches_refuse_what_does_not_fit():
+    with pytest.raises(ValueError, match="batch_size must be at least 1, found 0"):
+        unique_batches([["a"]], batch_size=0, seed=0, epoch=0)
+    with pytest.raises(ValueError, match=r"equally long, found \[1, 2\] rows"):
+        unique_batches([["a"], ["b", "c"]], batch_size=2, seed=0, epoch=0)
+    assert unique_batches([[], []], batch_size=2, seed=0, epoch=0) == []
