@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from embedtrain.losses.blockwise import BlockLoss, blockwise_loss, by_autograd
 from embedtrain.losses.checks import check_choice, check_classes, check_embeddings, finite, zero_loss
-from embedtrain.losses.distances import safe_sqrt, working
+from embedtrain.losses.distances import safe_sqrt, warn_of_margin, working
 from embedtrain.losses.gathering import gather_rows, sum_over_ranks, world_size
 from embedtrain.losses.module import Loss
 
@@ -185,6 +185,7 @@ class _BatchTripletLoss(Loss):
     ) -> None:
         super().__init__()
         check_choice("distance", distance, ("euclidean", "cosine"))
+        warn_of_margin(margin, distance)
         self.distance = distance
         self.margin = margin
         self.gather = gather

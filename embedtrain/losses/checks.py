@@ -1,11 +1,18 @@
 """What every loss asks of the tensors it is given, and what it answers to an empty batch."""
 
 import math
+import numbers
 
 import torch
 from torch import Tensor
 
 from embedtrain.losses.distances import working
+
+
+def check_tensor(name: str, value: object) -> None:
+    """Refuse what is no tensor, such as a list or a NumPy array (``TypeError``)."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a torch tensor, found {type(value).__name__}")
 
 
 def check_embeddings(name: str, tensor: Tensor, *, layout: str = "(batch, dim)") -> None:
@@ -17,8 +24,14 @@ def check_embeddings(name: str, tensor: Tensor, *, layout: str = "(batch, dim)")
         layout: The expected axes, such as ``"(batch, dim)"``; only their number is checked here.
 
     Raises:
+        TypeError: If it is no tensor.
         ValueError: If the number of axes differs from the layout's or the type is not floating point.
     """
+    if not isinstance(tensor, Tensor):
+        raise TypeError(
+            f"{name} must be a torch tensor of embeddings, found {type(tensor).__name__} (in sentence-transformers' "
+            "trainer a loss is wrapped: LossAdapter(model, loss))"
+        )
     if tensor.dim() != layout.count(",") + 1:
         raise ValueError(f"{name} must have shape {layout}, found {tuple(tensor.shape)}")
     if not tensor.is_floating_point():
@@ -75,6 +88,7 @@ def check_same_device(first_name: str, first: Tensor, second_name: str, second: 
 
 def check_rows(name: str, values: Tensor, embeddings: Tensor, *, width: int | None = None) -> None:
     """Refuse values that are not one (or ``width``) for each row of the embeddings, on their device."""
+    check_tensor(name, values)
     expected = (len(embeddings),) if width is None else (len(embeddings), width)
     if values.shape != expected:
         layout = "(batch,)" if width is None else f"(batch, {width})"
@@ -116,8 +130,19 @@ def check_binary(label: Tensor, embeddings: Tensor) -> None:
 
 def check_above_zero(name: str, value: float) -> None:
     """Refuse an option that is not a finite number above 0."""
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{name} must be a finite number above 0, found {value}")
+    if not (is_number(value) and value > 0 and math.isfinite(value)):
+        raise ValueError(f"{name} must be a finite number above 0, found {value!r}")
+
+
+def check_at_least(name: str, value: int, least: int) -> None:
+    """Refuse an option that is not a whole number of at least so much."""
+    if not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, found {value!r}")
+
+
+def is_number(value: object) -> bool:
+    """Whether an option's value is a plain number."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:

@@ -4,7 +4,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from embedtrain.losses.checks import check_classes, check_pairs, check_same_device, finite, zero_loss
+from embedtrain.losses.checks import (
+    check_at_least,
+    check_classes,
+    check_embeddings,
+    check_pairs,
+    check_same_device,
+    finite,
+    zero_loss,
+)
 from embedtrain.losses.distances import working
 from embedtrain.losses.module import Loss
 
@@ -76,9 +84,8 @@ class SoftmaxLoss(Loss):
 
     def __init__(self, *, dim: int, num_labels: int, check_finite: bool = True) -> None:
         super().__init__()
-        for name, value, least in (("dim", dim, 1), ("num_labels", num_labels, 2)):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, found {value}")
+        check_at_least("dim", dim, 1)
+        check_at_least("num_labels", num_labels, 2)
         self.dim = dim
         self.num_labels = num_labels
         self.check_finite = check_finite
@@ -86,6 +93,9 @@ class SoftmaxLoss(Loss):
 
     def forward(self, embedding1: Tensor, embedding2: Tensor, labels: Tensor) -> Tensor:
         """The loss of (batch, dim), (batch, dim) and (batch,); see ``softmax_loss``."""
+        check_embeddings("embedding1", embedding1)
+        if embedding1.shape[1] != self.dim:
+            raise ValueError(f"embedding1 must have the loss's dim {self.dim}, found shape {tuple(embedding1.shape)}")
         return softmax_loss(
             embedding1, embedding2, labels, self.classifier.weight, self.classifier.bias, check_finite=self.check_finite
         )

@@ -15,7 +15,7 @@ from embedtrain.losses.checks import (
     finite,
     zero_loss,
 )
-from embedtrain.losses.distances import DISTANCES, Distance, row_distances, working
+from embedtrain.losses.distances import DISTANCES, Distance, row_distances, warn_of_margin, working
 from embedtrain.losses.gathering import gather_rows
 from embedtrain.losses.module import Loss
 
@@ -220,6 +220,7 @@ class TripletLoss(Loss):
     def __init__(self, *, distance: Distance = "euclidean", margin: float = 5.0, check_finite: bool = True) -> None:
         super().__init__()
         _check_options(distance, margin)
+        warn_of_margin(margin, distance)
         self.distance = distance
         self.margin = margin
         self.check_finite = check_finite

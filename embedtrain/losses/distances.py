@@ -1,5 +1,6 @@
 """Lengths of embeddings and distances between them, row by row, in fp32."""
 
+import warnings
 from typing import Literal, get_args
 
 import torch
@@ -39,6 +40,15 @@ def row_cosines(first: Tensor, second: Tensor) -> Tensor:
     first, second = working(first), working(second)
     lengths = inverse_norms(first) * inverse_norms(second)
     return (first * second).sum(dim=-1) * lengths.squeeze(-1)
+
+
+def warn_of_margin(margin: float, distance: str) -> None:
+    """Warn where a margin can never be met: cosine distances lie between 0 and 2."""
+    if distance == "cosine" and margin > 2:
+        warnings.warn(
+            f"margin {margin} can never be met: cosine distances differ by 2 at most; choose one well below",
+            stacklevel=3,
+        )
 
 
 def safe_sqrt(squares: Tensor) -> Tensor:

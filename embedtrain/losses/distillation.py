@@ -16,6 +16,7 @@ from embedtrain.losses.checks import (
     check_pairs,
     check_rows,
     check_same_device,
+    check_tensor,
     finite,
     zero_loss,
 )
@@ -57,6 +58,7 @@ class MSELoss(Loss):
     """``mse_loss`` as a module: ``MSELoss()(embedding, target)``."""
 
     embeddings = ("embedding",)
+    as_wide = ("target",)
 
     def __init__(self, *, check_finite: bool = True) -> None:
         super().__init__()
@@ -114,6 +116,7 @@ def margin_mse_loss(
 
 def _teacher_margins(teacher_scores: Tensor, negatives: Tensor) -> Tensor:
     """(batch, n) from either form of the teacher's scores."""
+    check_tensor("teacher_scores", teacher_scores)
     batch, n = negatives.shape[:2]
     if teacher_scores.shape == (batch, 1 + n):
         return teacher_scores[:, :1] - teacher_scores[:, 1:]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from embedtrain.losses.checks import check_at_least
 from embedtrain.losses.module import call_loss
 
 Encoder = Callable[[Any], Any]
@@ -39,8 +40,7 @@ class GradCache(nn.Module):
 
     def __init__(self, loss: nn.Module, *, chunk_size: int = 32) -> None:
         super().__init__()
-        if chunk_size < 1:
-            raise ValueError(f"chunk_size must be at least 1, found {chunk_size}")
+        check_at_least("chunk_size", chunk_size, 1)
         self.loss = loss
         self.chunk_size = chunk_size
 
@@ -99,14 +99,15 @@ class _Run:
         self.autocast = (kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
         return embeddings
 
-    def pass_on(self, gradient: Tensor, *, exchange: bool) -> None:
-        """Run again with a graph and send the embeddings' gradient through it."""
+    def pass_on(self, gradient: Tensor, *, exchange: bool) -> bool:
+        """Run again with a graph and send the embeddings' gradient through it; whether it had anywhere to go."""
         kind, dtype, enabled = self.autocast
         with self._exchange(exchange), torch.enable_grad():
             with self._same_random(), torch.autocast(kind, dtype=dtype, enabled=enabled):
                 embeddings = _embeddings(self.encoder(self._inputs()))
             if embeddings.requires_grad:
                 torch.autograd.backward(embeddings, gradient.to(embeddings.dtype))
+            return embeddings.requires_grad
 
     def _inputs(self) -> Any:
         # An encoder may write into a mapping what it has computed.
@@ -136,8 +137,16 @@ class _Replay(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("GradCache cannot be differentiated twice; call backward() without create_graph=True")
         last = len(ctx.runs) - 1
-        for k, (run, gradient) in enumerate(zip(ctx.runs, gradients, strict=True)):
+        # A list, because every run has to be made.
+        passed = [
             run.pass_on(gradient, exchange=k == last)
+            for k, (run, gradient) in enumerate(zip(ctx.runs, gradients, strict=True))
+        ]
+        if not any(passed):
+            raise RuntimeError(
+                "nothing was trained: the encoder's embeddings carry no gradient (they were detached, made under "
+                "no_grad, or come from encode())"
+            )
         return (None,) * (2 + len(gradients))
 
 
@@ -158,7 +167,13 @@ def _devices(encoder: Encoder, inputs: Any) -> list[int]:
 
 
 def _embeddings(output: Any) -> Tensor:
-    return output["sentence_embedding"] if isinstance(output, Mapping) else output
+    embeddings = output["sentence_embedding"] if isinstance(output, Mapping) else output
+    if not isinstance(embeddings, Tensor):
+        raise TypeError(
+            f"the encoder must return a tensor of embeddings or a mapping with sentence_embedding, "
+            f"found {type(embeddings).__name__}"
+        )
+    return embeddings
 
 
 def _row_count(column: Any) -> int:

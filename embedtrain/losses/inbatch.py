@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from embedtrain.losses.blockwise import BlockLoss, blockwise_loss
-from embedtrain.losses.checks import check_classes, check_negatives, check_pairs, check_same_device
+from embedtrain.losses.checks import check_classes, check_negatives, check_pairs, check_same_device, check_tensor
 from embedtrain.losses.distances import working
 from embedtrain.losses.gathering import gather_rows, world_size
 
@@ -160,6 +160,7 @@ def _check_ids(anchor: Tensor, negatives: Tensor | None, ids: Tensor | None, neg
     if ids is None or negatives is None:
         missing = "ids" if ids is None else "negatives"
         raise ValueError(f"negative_ids has no use without {missing}")
+    check_tensor("negative_ids", negative_ids)
     if negative_ids.shape != negatives.shape[:2]:
         raise ValueError(
             f"negative_ids must have shape (batch, n) = {tuple(negatives.shape[:2])} beside negatives of shape "
@@ -169,6 +170,7 @@ def _check_ids(anchor: Tensor, negatives: Tensor | None, ids: Tensor | None, neg
 
 
 def _check_mask(mask: Tensor, anchor: Tensor, *, candidates: int) -> None:
+    check_tensor("mask", mask)
     if mask.dtype != torch.bool:
         raise ValueError(f"mask must be boolean, found {mask.dtype}")
     if mask.shape != (len(anchor), candidates):

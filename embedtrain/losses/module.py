@@ -16,10 +16,12 @@ class Loss(nn.Module):
         embeddings: Names of ``forward``'s arguments that hold embeddings, in their order. Those named ``negatives``
             have shape (batch, n, dim), all others (batch, dim).
         targets: Names of what follows them by position, such as a score.
+        as_wide: Those of the targets that are as wide as the embeddings, and are cut with them.
     """
 
     embeddings: ClassVar[tuple[str, ...]]
     targets: ClassVar[tuple[str, ...]]
+    as_wide: ClassVar[tuple[str, ...]] = ()
     _option_names: ClassVar[tuple[str, ...]]
 
     def __init_subclass__(cls) -> None:
@@ -59,18 +61,21 @@ def call_loss(loss: nn.Module, columns: Sequence[Tensor], targets: Sequence[Any]
     names = getattr(inner, "embeddings", None)
     if names is None:
         return loss(*columns, *targets, **named)
-    arguments = dict(zip(names, arrange_columns(inner, columns), strict=False))
-    if len(targets) > len(inner.targets):
-        taken = f"the targets {', '.join(inner.targets)}" if inner.targets else "no labels or scores"
-        raise ValueError(f"{type(inner).__name__} takes {taken}, found {len(targets)}")
+    if hasattr(inner, "combine"):
+        # Each loss of a sum has names of its own for the same columns.
+        return inner.combine(lambda each: call_loss(each, columns, targets if each.targets else [], **named))
+    arguments = dict(zip(names, _arrange_columns(inner, columns), strict=False))
+    if len(targets) != len(inner.targets):
+        needed = f"{', '.join(inner.targets)} beside the embeddings" if inner.targets else "no labels or scores"
+        raise ValueError(f"{type(inner).__name__} takes {needed}, found {len(targets)} label columns")
     return loss(**arguments, **dict(zip(inner.targets, targets, strict=False)), **named)
 
 
-def arrange_columns(loss: Any, columns: Sequence[Tensor]) -> list[Tensor]:
-    """The embedding arguments of a loss that names them, from one tensor a text column; see ``call_loss``."""
+def _arrange_columns(loss: Any, columns: Sequence[Tensor]) -> list[Tensor]:
     names = loss.embeddings
     single = len(names) - (names[-1] == "negatives")
     if len(columns) < single or (len(columns) > single and single == len(names)):
-        raise ValueError(f"{type(loss).__name__} takes {', '.join(names)}, found {len(columns)} text columns")
+        taken = ", ".join(names[:single]) + (" and any number of negatives" if single < len(names) else "")
+        raise ValueError(f"{type(loss).__name__} takes {taken}, found {len(columns)} text columns")
     more = [torch.stack(list(columns[single:]), dim=1)] if len(columns) > single else []
     return [*columns[:single], *more]

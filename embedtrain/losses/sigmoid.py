@@ -113,6 +113,10 @@ class SigmoidContrastiveLoss(Loss):
         self.gather = gather
         self.check_finite = check_finite
 
+    def extra_repr(self) -> str:
+        """The options and where scale and bias stand, for ``print(loss)``."""
+        return f"scale={self.log_scale.exp().item():.4g}, bias={self.bias.item():.4g}, {super().extra_repr()}"
+
     def forward(
         self,
         anchor: Tensor,

@@ -1,12 +1,14 @@
 """Losses made of losses: one loss on shortened embeddings too, and several losses on one batch."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from embedtrain.losses.checks import check_at_least, check_tensor, is_number
+from embedtrain.losses.classification import SoftmaxLoss
 from embedtrain.losses.distances import unit
 
 
@@ -23,7 +25,7 @@ class MatryoshkaLoss(nn.Module):
         dims: Lengths to cut to; put the full length among them, or it is not trained.
         weights: One weight a length; by default 1 each.
         dims_per_step: Draw this many of the lengths in each call instead of all; the draw is the same on all ranks.
-        normalize: Bring cut embeddings back to length 1.
+        normalize: Bring embeddings to length 1 after cutting, whole ones too.
 
     Raises:
         ValueError: If an option is out of range, or in a call a length exceeds the embeddings' own.
@@ -46,10 +48,18 @@ class MatryoshkaLoss(nn.Module):
                 f"{type(loss).__name__} does not say which of its arguments are embeddings; expected a loss of "
                 "embedtrain.losses or a module with a tuple named embeddings"
             )
-        if not dims or min(dims) < 1 or len(set(dims)) < len(dims):
-            raise ValueError(f"dims must be different whole numbers of at least 1, found {list(dims)}")
-        if weights is not None and len(weights) != len(dims):
-            raise ValueError(f"weights must be one for each of the {len(dims)} dims, found {len(weights)}")
+        if isinstance(loss, SoftmaxLoss):
+            raise ValueError("SoftmaxLoss reads embeddings of one length only and cannot be trained on shorter ones")
+        if not isinstance(dims, Sequence) or not dims or len(set(dims)) < len(dims):
+            raise ValueError(f"dims must be a list of different whole numbers, found {dims!r}")
+        for dim in dims:
+            check_at_least("each of dims", dim, 1)
+        if weights is not None and not (
+            isinstance(weights, Sequence) and len(weights) == len(dims) and all(map(_is_weight, weights))
+        ):
+            raise ValueError(
+                f"weights must be a list of {len(dims)} finite numbers, one for each dim, found {weights!r}"
+            )
         if dims_per_step is not None and not 1 <= dims_per_step <= len(dims):
             raise ValueError(f"dims_per_step must be between 1 and {len(dims)}, found {dims_per_step}")
         self.loss = loss
@@ -73,7 +83,8 @@ class MatryoshkaLoss(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """The weighted sum over the lengths, for the loss's own arguments."""
         named = {**_names(self.loss, args), **kwargs}
-        whole = {name: named[name] for name in self.embeddings if named.get(name) is not None}
+        cut = (*self.embeddings, *getattr(self.loss, "as_wide", ()))
+        whole = {name: named[name] for name in cut if named.get(name) is not None}
         values = []
         for k in self._chosen():
             short = {name: self._cut(name, embeddings, self.dims[k]) for name, embeddings in whole.items()}
@@ -93,6 +104,7 @@ class MatryoshkaLoss(nn.Module):
         return sorted(torch.randperm(len(self.dims), generator=self._draw)[: self.dims_per_step].tolist())
 
     def _cut(self, name: str, embeddings: Tensor, dim: int) -> Tensor:
+        check_tensor(name, embeddings)
         if dim > embeddings.shape[-1]:
             raise ValueError(f"dims holds {dim}, and {name} has only {embeddings.shape[-1]}: {tuple(embeddings.shape)}")
         short = embeddings[..., :dim]
@@ -118,9 +130,11 @@ class WeightedSum(nn.Module):
         super().__init__()
         if not losses:
             raise ValueError("losses must hold at least one pair of a loss and its weight, found none")
-        for loss, weight in losses:
-            if not abs(weight) < float("inf"):
-                raise ValueError(f"the weight of {type(loss).__name__} must be a finite number, found {weight}")
+        for pair in losses:
+            if not (isinstance(pair, Sequence) and len(pair) == 2 and isinstance(pair[0], nn.Module)):
+                raise ValueError(f"losses must hold pairs of a loss and its weight, found {type(pair).__name__}")
+            if not _is_weight(pair[1]):
+                raise ValueError(f"the weight of {type(pair[0]).__name__} must be a finite number, found {pair[1]!r}")
         self.losses = nn.ModuleList(loss for loss, _ in losses)
         self.weights = tuple(float(weight) for _, weight in losses)
         self.values: list[Tensor] = []
@@ -138,20 +152,27 @@ class WeightedSum(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """The weighted sum, for the arguments of all losses together."""
         named = {**_names(self.losses[0], args), **kwargs}
-        takers = [_parameters(loss) for loss in self.losses]
-        unknown = sorted(set(named) - set().union(*takers))
+        taken = set(_parameters(self))
+        unknown = sorted(set(named) - taken)
         if unknown:
-            raise TypeError(f"no loss of the sum takes {', '.join(unknown)}; they take {sorted(set().union(*takers))}")
-        values = [
-            loss(**{name: value for name, value in named.items() if name in takes})
-            for loss, takes in zip(self.losses, takers, strict=True)
-        ]
+            raise TypeError(f"no loss of the sum takes {', '.join(unknown)}; they take {', '.join(sorted(taken))}")
+        return self.combine(
+            lambda loss: loss(**{name: value for name, value in named.items() if name in _parameters(loss)})
+        )
+
+    def combine(self, call: Callable[[nn.Module], Tensor]) -> Tensor:
+        """The weighted sum of what a function makes of each loss."""
+        values = [call(loss) for loss in self.losses]
         self.values = [value.detach() for value in values]
         return torch.stack([weight * value for weight, value in zip(self.weights, values, strict=True)]).sum()
 
     def extra_repr(self) -> str:
         """The weights, for ``print(loss)``."""
         return f"weights={list(self.weights)}"
+
+
+def _is_weight(value: object) -> bool:
+    return is_number(value) and abs(value) < float("inf")  # type: ignore[arg-type]
 
 
 def _parameters(loss: nn.Module) -> list[str]:

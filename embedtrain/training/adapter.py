@@ -1,5 +1,6 @@
 """Losses on tensors inside sentence-transformers' trainer, which hands a loss tokenised columns instead."""
 
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -7,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from embedtrain.losses import GradCache
-from embedtrain.losses.module import arrange_columns, call_loss
+from embedtrain.losses import GradCache, MatryoshkaLoss
+from embedtrain.losses.module import Loss, call_loss
 
 PADDED_KEYS = {"input_ids", "attention_mask", "token_type_ids"}
 
@@ -68,6 +69,10 @@ class LossAdapter(nn.Module):
 
     def __init__(self, model: nn.Module, loss: nn.Module, *, guide: nn.Module | None = None) -> None:
         super().__init__()
+        if isinstance(model, Loss):
+            raise TypeError(f"the model comes first: LossAdapter(model, {type(model).__name__}(...))")
+        if guide is not None and "guide_anchor" not in inspect.signature(self._inner(loss).forward).parameters:
+            raise ValueError(f"{type(self._inner(loss)).__name__} takes no guide; expected GISTEmbedLoss")
         # The trainer looks for `model` to swap in the distributed wrapper.
         self.model = model
         self.loss = loss
@@ -99,11 +104,18 @@ class LossAdapter(nn.Module):
     def _guidance(self, columns: list[Mapping[str, Any]]) -> dict[str, Tensor]:
         if not self._guide:
             return {}
-        loss = self.loss.loss if isinstance(self.loss, GradCache) else self.loss
         device = next(value.device for column in columns for value in column.values() if isinstance(value, Tensor))
         with torch.no_grad():
-            embeddings = arrange_columns(loss, encode_columns(self._guide[0].to(device), columns))
-        return dict(zip(("guide_anchor", "guide_positive", "guide_negatives"), embeddings, strict=False))
+            anchor, positive, *negatives = encode_columns(self._guide[0].to(device), columns)
+        named = {"guide_anchor": anchor, "guide_positive": positive}
+        return {**named, "guide_negatives": torch.stack(negatives, dim=1)} if negatives else named
+
+    @staticmethod
+    def _inner(loss: nn.Module) -> nn.Module:
+        """The loss itself inside what goes around it."""
+        while isinstance(loss, (GradCache, MatryoshkaLoss)):
+            loss = loss.loss
+        return loss
 
 
 def _vocabulary(model: nn.Module) -> Any:

@@ -16,6 +16,9 @@ from embedtrain.losses import (
     batch_semi_hard_triplet_loss,
 )
 
+# Cosine distances with margins of any size.
+pytestmark = pytest.mark.filterwarnings("ignore:margin .* can never be met")
+
 FUNCTIONS = {
     BatchHardTripletLoss: batch_hard_triplet_loss,
     BatchSemiHardTripletLoss: batch_semi_hard_triplet_loss,

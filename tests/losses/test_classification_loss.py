@@ -180,8 +180,8 @@ def test_check_for_numbers_can_be_left_out():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dim": 0, "num_labels": 3}, "dim must be at least 1, found 0"),
-        ({"dim": 4, "num_labels": 1}, "num_labels must be at least 2, found 1"),
+        ({"dim": 0, "num_labels": 3}, "dim must be a whole number of at least 1, found 0"),
+        ({"dim": 4, "num_labels": 1}, "num_labels must be a whole number of at least 2, found 1"),
     ],
 )
 def test_classifier_needs_a_size(options, message):

@@ -16,6 +16,9 @@ from embedtrain.losses import (
     triplet_loss,
 )
 
+# Cosine distances with margins of any size.
+pytestmark = pytest.mark.filterwarnings("ignore:margin .* can never be met")
+
 DISTANCES = ("cosine", "euclidean", "manhattan")
 # How large the numbers are that the losses take differences of.
 SIZES = {"cosine": 1.0, "euclidean": 10.0, "manhattan": 10.0}
