@@ -72,4 +72,4 @@ def inverse_norms(embeddings: Tensor) -> Tensor:
 
 def working(tensor: Tensor) -> Tensor:
     """The tensor in the type losses compute in: fp32, or fp64 where it came in fp64."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()

@@ -96,8 +96,8 @@ def multiple_negatives_ranking_loss(
     _check_options(scale, similarity, directions, partition_mode, hardness_mode, hardness_strength, known_positives)
     if mask is not None and directions != QUERY_TO_DOC:
         raise ValueError(f"mask speaks of query_to_doc alone, found directions {directions}; give ids instead")
-    given = hardness_mode, ids, negative_ids, mask
-    plain = directions == QUERY_TO_DOC and all(each is None for each in given) and world_size(gather) == 1
+    nothing_known = ids is None and negative_ids is None and mask is None
+    plain = nothing_known and hardness_mode is None and directions == QUERY_TO_DOC and world_size(gather) == 1
     if plain and _is_small(anchor, positive, negatives):
         loss = _plain_loss(anchor, positive, negatives, scale=scale, similarity=similarity)
         return finite(loss, check_finite, anchor=anchor, positive=positive, negatives=negatives)
