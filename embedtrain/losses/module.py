@@ -63,12 +63,25 @@ def call_loss(loss: nn.Module, columns: Sequence[Tensor], targets: Sequence[Any]
         return loss(*columns, *targets, **named)
     if hasattr(inner, "combine"):
         # Each loss of a sum has names of its own for the same columns.
-        return inner.combine(lambda each: call_loss(each, columns, targets if each.targets else [], **named))
+        inner.check_names(named)
+        return inner.combine(
+            lambda each: call_loss(
+                each,
+                columns,
+                targets if each.targets else [],
+                **{name: value for name, value in named.items() if name in parameter_names(each)},
+            )
+        )
     arguments = dict(zip(names, _arrange_columns(inner, columns), strict=False))
     if len(targets) != len(inner.targets):
         needed = f"{', '.join(inner.targets)} beside the embeddings" if inner.targets else "no labels or scores"
         raise ValueError(f"{type(inner).__name__} takes {needed}, found {len(targets)} label columns")
     return loss(**arguments, **dict(zip(inner.targets, targets, strict=False)), **named)
+
+
+def parameter_names(loss: Any) -> list[str]:
+    """What a loss can be called with, by name: its own word for it where it only passes arguments on."""
+    return getattr(loss, "parameter_names", None) or list(inspect.signature(loss.forward).parameters)
 
 
 def _arrange_columns(loss: Any, columns: Sequence[Tensor]) -> list[Tensor]:

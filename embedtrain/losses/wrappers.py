@@ -1,7 +1,6 @@
 """Losses made of losses: one loss on shortened embeddings too, and several losses on one batch."""
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from embedtrain.losses.checks import check_at_least, check_tensor, is_number
 from embedtrain.losses.classification import SoftmaxLoss
 from embedtrain.losses.distances import unit
+from embedtrain.losses.module import parameter_names
 
 
 class MatryoshkaLoss(nn.Module):
@@ -74,6 +74,11 @@ class MatryoshkaLoss(nn.Module):
     def embeddings(self) -> tuple[str, ...]:
         """The embedding arguments' names, those of the loss."""
         return self.loss.embeddings  # type: ignore[return-value]
+
+    @property
+    def parameter_names(self) -> list[str]:
+        """What it can be called with: what the loss can."""
+        return parameter_names(self.loss)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -145,6 +150,11 @@ class WeightedSum(nn.Module):
         return tuple(dict.fromkeys(name for loss in self.losses for name in loss.embeddings))  # type: ignore[union-attr]
 
     @property
+    def parameter_names(self) -> list[str]:
+        """What it can be called with: what any of the losses can, those of the first one first."""
+        return list(dict.fromkeys(name for loss in self.losses for name in parameter_names(loss)))
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """The names of what follows the embeddings, of all losses."""
         return tuple(dict.fromkeys(name for loss in self.losses for name in loss.targets))  # type: ignore[union-attr]
@@ -152,13 +162,17 @@ class WeightedSum(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """The weighted sum, for the arguments of all losses together."""
         named = {**_names(self.losses[0], args), **kwargs}
-        taken = set(_parameters(self))
-        unknown = sorted(set(named) - taken)
-        if unknown:
-            raise TypeError(f"no loss of the sum takes {', '.join(unknown)}; they take {', '.join(sorted(taken))}")
+        self.check_names(named)
         return self.combine(
-            lambda loss: loss(**{name: value for name, value in named.items() if name in _parameters(loss)})
+            lambda loss: loss(**{name: value for name, value in named.items() if name in parameter_names(loss)})
         )
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Refuse arguments that no loss takes (``TypeError``)."""
+        unknown = sorted(set(names) - set(self.parameter_names))
+        if unknown:
+            taken = ", ".join(sorted(self.parameter_names))
+            raise TypeError(f"no loss of the sum takes {', '.join(unknown)}; they take {taken}")
 
     def combine(self, call: Callable[[nn.Module], Tensor]) -> Tensor:
         """The weighted sum of what a function makes of each loss."""
@@ -175,17 +189,8 @@ def _is_weight(value: object) -> bool:
     return is_number(value) and abs(value) < float("inf")  # type: ignore[arg-type]
 
 
-def _parameters(loss: nn.Module) -> list[str]:
-    """What a loss can be called with, by name."""
-    if isinstance(loss, MatryoshkaLoss):
-        return _parameters(loss.loss)
-    if isinstance(loss, WeightedSum):
-        return list(dict.fromkeys(name for part in loss.losses for name in _parameters(part)))
-    return list(inspect.signature(loss.forward).parameters)
-
-
 def _names(loss: nn.Module, args: tuple[Any, ...]) -> dict[str, Any]:
-    names = _parameters(loss)
+    names = parameter_names(loss)
     if len(args) > len(names):
         raise TypeError(f"{type(loss).__name__} takes {len(names)} arguments ({', '.join(names)}), found {len(args)}")
     return dict(zip(names, args, strict=False))
