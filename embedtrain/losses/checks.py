@@ -2,6 +2,7 @@
 
 import math
 import numbers
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -130,7 +131,7 @@ def check_binary(label: Tensor, embeddings: Tensor) -> None:
 
 def check_above_zero(name: str, value: float) -> None:
     """Refuse an option that is not a finite number above 0."""
-    if not (is_number(value) and value > 0 and math.isfinite(value)):
+    if not (is_finite_number(value) and value > 0):
         raise ValueError(f"{name} must be a finite number above 0, found {value!r}")
 
 
@@ -140,9 +141,9 @@ def check_at_least(name: str, value: int, least: int) -> None:
         raise ValueError(f"{name} must be a whole number of at least {least}, found {value!r}")
 
 
-def is_number(value: object) -> bool:
-    """Whether an option's value is a plain number."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+def is_finite_number(value: object) -> TypeGuard[float]:
+    """Whether an option's value is a plain number, neither infinite nor NaN."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from embedtrain.losses.checks import check_at_least, check_tensor, is_number
+from embedtrain.losses.checks import check_at_least, check_tensor, is_finite_number
 from embedtrain.losses.classification import SoftmaxLoss
 from embedtrain.losses.distances import unit
 from embedtrain.losses.module import parameter_names
@@ -55,14 +55,14 @@ class MatryoshkaLoss(nn.Module):
         for dim in dims:
             check_at_least("each of dims", dim, 1)
         if weights is not None and not (
-            isinstance(weights, Sequence) and len(weights) == len(dims) and all(map(_is_weight, weights))
+            isinstance(weights, Sequence) and len(weights) == len(dims) and all(map(is_finite_number, weights))
         ):
             raise ValueError(
                 f"weights must be a list of {len(dims)} finite numbers, one for each dim, found {weights!r}"
             )
         if dims_per_step is not None and not 1 <= dims_per_step <= len(dims):
             raise ValueError(f"dims_per_step must be between 1 and {len(dims)}, found {dims_per_step}")
-        self.loss = loss
+        self.loss: Any = loss
         self.dims = tuple(dims)
         self.weights = tuple(weights) if weights is not None else (1.0,) * len(dims)
         self.dims_per_step = dims_per_step
@@ -73,7 +73,7 @@ class MatryoshkaLoss(nn.Module):
     @property
     def embeddings(self) -> tuple[str, ...]:
         """The embedding arguments' names, those of the loss."""
-        return self.loss.embeddings  # type: ignore[return-value]
+        return self.loss.embeddings
 
     @property
     def parameter_names(self) -> list[str]:
@@ -138,16 +138,16 @@ class WeightedSum(nn.Module):
         for pair in losses:
             if not (isinstance(pair, Sequence) and len(pair) == 2 and isinstance(pair[0], nn.Module)):
                 raise ValueError(f"losses must hold pairs of a loss and its weight, found {type(pair).__name__}")
-            if not _is_weight(pair[1]):
+            if not is_finite_number(pair[1]):
                 raise ValueError(f"the weight of {type(pair[0]).__name__} must be a finite number, found {pair[1]!r}")
-        self.losses = nn.ModuleList(loss for loss, _ in losses)
+        self.losses: Any = nn.ModuleList(loss for loss, _ in losses)
         self.weights = tuple(float(weight) for _, weight in losses)
         self.values: list[Tensor] = []
 
     @property
     def embeddings(self) -> tuple[str, ...]:
         """The embedding arguments' names, of all losses."""
-        return tuple(dict.fromkeys(name for loss in self.losses for name in loss.embeddings))  # type: ignore[union-attr]
+        return tuple(dict.fromkeys(name for loss in self.losses for name in loss.embeddings))
 
     @property
     def parameter_names(self) -> list[str]:
@@ -157,7 +157,7 @@ class WeightedSum(nn.Module):
     @property
     def targets(self) -> tuple[str, ...]:
         """The names of what follows the embeddings, of all losses."""
-        return tuple(dict.fromkeys(name for loss in self.losses for name in loss.targets))  # type: ignore[union-attr]
+        return tuple(dict.fromkeys(name for loss in self.losses for name in loss.targets))
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """The weighted sum, for the arguments of all losses together."""
@@ -183,10 +183,6 @@ class WeightedSum(nn.Module):
     def extra_repr(self) -> str:
         """The weights, for ``print(loss)``."""
         return f"weights={list(self.weights)}"
-
-
-def _is_weight(value: object) -> bool:
-    return is_number(value) and abs(value) < float("inf")  # type: ignore[arg-type]
 
 
 def _names(loss: nn.Module, args: tuple[Any, ...]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from embedtrain.models.loading import DEFAULT_MODEL
 from embedtrain.training.biencoder import BiEncoderLoss
 from embedtrain.training.settings import TrainingSettings
 
-# Labelling and training on silver take most of a run's time, and more of it has not been seen to help.
+# Labelling and training take most of a run's time, and more silver than this has not been seen to help.
+SILVER_PER_GOLD = 2
 MIN_SILVER = 10_000
 Strategy = Literal["semantic", "bm25"]
 
@@ -33,8 +34,8 @@ class AugSBERTOptions:
         teacher_base: What the cross-encoder starts from; by default the student's base.
         strategies: How new pairs are found: semantic search, BM25, or both.
         top_k: Partners searched for each sentence, by each strategy.
-        silver_limit: Label at most this many of the new pairs, drawn by the seed; 0 labels all. By default as many
-            as gold pairs, but at least 10,000.
+        silver_limit: Label at most this many of the new pairs, drawn by the seed; 0 labels all. By default twice the
+            gold pairs, but at least 10,000.
         positive_threshold: Silver scores from here on become 1; with the ranking loss, the lowest score of a positive.
         negative_threshold: Silver scores up to here become 0; what lies between the thresholds is dropped.
         loss: The students' loss: cosine similarity, or multiple negatives ranking on pairs above positive_threshold.
@@ -63,7 +64,7 @@ class AugSBERTOptions:
     negative_threshold: float | None = None
     loss: BiEncoderLoss = "cosine"
     teacher: TrainingSettings = field(
-        default_factory=lambda: TrainingSettings(batch_size=32, learning_rate=5e-5, evaluations=4, patience=3)
+        default_factory=lambda: TrainingSettings(batch_size=32, learning_rate=5e-5, evaluations=4)
     )
     student: TrainingSettings = field(default_factory=TrainingSettings)
     seed: int = 42
@@ -78,7 +79,7 @@ class AugSBERTOptions:
     def silver_pairs_at_most(self, gold_pairs: int) -> int | None:
         """How many pairs are labelled for so many gold pairs, or None for all that were found."""
         if self.silver_limit is None:
-            return max(gold_pairs, MIN_SILVER)
+            return max(SILVER_PER_GOLD * gold_pairs, MIN_SILVER)
         return self.silver_limit or None
 
     def check(self, problems: Problems) -> None:

@@ -32,7 +32,7 @@ class Section:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if wording.is_number(value) else None  # type: ignore[arg-type]
+    return float(value) if wording.is_number(value) else None
 
 
 def _bounds(value: object) -> tuple[float, float] | None:

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from typing import Any
+from typing import Any, TypeGuard
 
 MINUS = "\u2212"
 NOT_KNOWN = "\u2013"
@@ -15,7 +15,7 @@ _HANGUL = re.compile(r"[\uac00-\ud7af]")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a parsed value is a finite number (``True`` and ``False`` are not)."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -30,7 +30,7 @@ def signed(value: float, decimals: int, *, plus: bool = False) -> str:
 
 def points(value: object, *, decimals: int = 2, plus: bool = False) -> str:
     """A correlation, a fraction in [-1, 1], as points of 100: ``0.8577`` is ``85.77``."""
-    return signed(100 * float(value), decimals, plus=plus) if is_number(value) else NOT_KNOWN  # type: ignore[arg-type]
+    return signed(100 * value, decimals, plus=plus) if is_number(value) else NOT_KNOWN
 
 
 def interval(bounds: object, *, decimals: int = 1, plus: bool = False) -> str:
@@ -49,7 +49,7 @@ def duration(seconds: object) -> str:
     """Seconds in the two units that a person would say: ``8.4 s``, ``12 min 3 s``, ``1 h 5 min``."""
     if not is_number(seconds):
         return NOT_KNOWN
-    total = float(seconds)  # type: ignore[arg-type]
+    total = float(seconds)
     if total < 59.95:
         return f"{total:.1f} s"
     minutes, rest = divmod(round(total), 60)

@@ -28,8 +28,8 @@ class TrainingSettings:
     warmup_share: float = 0.1
     weight_decay: float = 0.01
     max_gradient_norm: float = 1.0
-    evaluations: int = 5
-    patience: int = 2
+    evaluations: int = 8
+    patience: int = 3
 
     def check(self, where: str, problems: Problems) -> None:
         """Note every value out of range, each with its option's name under ``where``."""

@@ -158,7 +158,7 @@ def test_a_silver_limit_labels_that_many_pairs_and_zero_all_of_them(result, opti
     limited = augsbert(changed(options, silver_limit=40))
     assert len(pd.read_parquet(limited.report.parent / "stages" / "label" / "scored.parquet")) == 40
     assert options.silver_pairs_at_most(80) == 10_000
-    assert options.silver_pairs_at_most(12_000) == 12_000
+    assert options.silver_pairs_at_most(6_000) == 12_000
     assert changed(options, silver_limit=0).silver_pairs_at_most(80) is None
     augsbert(options)
     assert len(pd.read_parquet(limited.report.parent / "stages" / "label" / "scored.parquet")) == everything
