@@ -1,13 +1,13 @@
 """Augmented SBERT (Thakur et al. 2021): gold trains a teacher, it labels new pairs, both train the student.
 
-The stages, in order: read and audit; zero-shot; teacher; sample; label; silver; two students; predict;
-judge; report. Each is
-kept in the run folder and done again only when something it depends on has changed.
+The stages, in order: read and audit; zero-shot; teacher; sample; label; silver; two students; predict; judge; report.
+Each is kept in the run folder and done again only when something it depends on has changed.
 """
 
 import logging
 import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from embedtrain.data import audit_pairs, audit_sentences
 from embedtrain.data.findings import AuditReport
@@ -37,8 +37,10 @@ from embedtrain.pipelines.judging import judge, teacher_warning
 from embedtrain.pipelines.options import AugSBERTOptions
 from embedtrain.pipelines.run import Run
 from embedtrain.report import write_report
-from embedtrain.training.biencoder import train_biencoder
+from embedtrain.training.biencoder import scored, train_biencoder
+from embedtrain.training.cpu import memory_kept_mapped
 from embedtrain.training.crossencoder import train_crossencoder
+from embedtrain.training.trainer import History
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +64,8 @@ def augsbert(options: AugSBERTOptions) -> AugSBERTResult:
         UserError: With every mistake in options, files and model names, before any model is loaded.
     """
     inputs = collect_inputs(options)
-    with Run(options.output, config=options.as_dict()) as run:
+    on_cpu = inputs.device.name == "cpu"
+    with Run(options.output, config=options.as_dict()) as run, memory_kept_mapped() if on_cpu else nullcontext():
         return _augsbert(options, inputs, run)
 
 
@@ -137,7 +140,9 @@ class Pipeline:
         """Score the base bi-encoder before anything is trained."""
 
         def work(folder: Path) -> None:
-            write_parquet(folder / "predictions.parquet", self._cosines(self._load(self.inputs.base)))
+            model = self._load(self.inputs.base)
+            parts = [self._cosines(model, split) for split in ("dev", "test")]
+            write_parquet(folder / "predictions.parquet", pd.concat(parts, ignore_index=True))
 
         used = {"base": self.inputs.base.fingerprint, **self._hashes("dev", "test"), **self.computing}
         self.run.stage("zero_shot", inputs=used, work=work)
@@ -157,8 +162,7 @@ class Pipeline:
                 precision=self.precision,
                 description="teacher",
             )
-            model.save_pretrained(str(folder / "model"), create_model_card=False)
-            write_json(folder / "history.json", history.as_dict())
+            self._keep(model, history, folder)
 
         used = {
             "teacher_base": self.inputs.teacher_base.fingerprint,
@@ -171,7 +175,8 @@ class Pipeline:
 
     def warn_about_teacher(self) -> None:
         """Say before labelling when the teacher is no better than the student it shall teach."""
-        warning = teacher_warning(self._teacher_dev(), self._zero_shot_dev())
+        zero_shot = self._zero_shot_dev()
+        warning = teacher_warning(self._teacher_dev(), spearman(zero_shot["prediction"], zero_shot["score"]))
         if warning:
             logger.warning("%s", warning)
 
@@ -267,9 +272,9 @@ class Pipeline:
                 seed=options.seed,
                 precision=self.precision,
                 description=name.replace("_", " "),
+                untrained=scored(self._zero_shot_dev()["prediction"].to_numpy(), self._table("dev")),
             )
-            model.save_pretrained(str(folder / "model"), create_model_card=False)
-            write_json(folder / "history.json", history.as_dict())
+            self._keep(model, history, folder)
 
         used = {
             "base": self.inputs.base.fingerprint,
@@ -284,15 +289,17 @@ class Pipeline:
         self.run.stage(name, inputs=used, work=work)
 
     def predict(self) -> None:
-        """Let all four models score dev and test."""
+        """Let all four models score test; what they predicted for dev is kept from their training."""
         students = ("gold_only", "augmented")
 
         def work(folder: Path) -> None:
             parts = [pd.read_parquet(self.run.path("zero_shot", "predictions.parquet")).assign(model="zero_shot")]
+            parts.append(self._kept_dev("teacher").assign(model="cross_encoder"))
             parts.append(self._teacher_scores().assign(model="cross_encoder"))
             for name in students:
                 model = self._load(ModelSource(name, str(self.run.path(name, "model")), "folder"))
-                parts.append(self._cosines(model).assign(model=name))
+                parts.append(self._kept_dev(name).assign(model=name))
+                parts.append(self._cosines(model, "test").assign(model=name))
             write_parquet(folder / "predictions.parquet", pd.concat(parts, ignore_index=True))
 
         used = {
@@ -346,34 +353,37 @@ class Pipeline:
     def _dtype(self) -> torch.dtype | None:
         return torch.bfloat16 if self.precision == "bf16" else None
 
-    def _cosines(self, model: SentenceTransformer) -> pd.DataFrame:
-        parts = []
+    def _keep(self, model: SentenceTransformer | CrossEncoder, history: History, folder: Path) -> None:
+        """Save a trained model, what happened, and the predictions for dev that its weights were chosen by."""
+        model.save_pretrained(str(folder / "model"), create_model_card=False)
+        write_json(folder / "history.json", history.as_dict())
+        dev = self._table("dev")[["score"]].assign(split="dev", prediction=np.float64(history.best_predictions))
+        write_parquet(folder / "dev.parquet", dev)
+
+    def _kept_dev(self, stage: str) -> pd.DataFrame:
+        return pd.read_parquet(self.run.path(stage, "dev.parquet"))
+
+    def _cosines(self, model: SentenceTransformer, split: str) -> pd.DataFrame:
+        table = self._table(split)
         # Test in fp32, because that is what a user of the saved model gets; dev as it is computed while training.
-        for split, precision in (("dev", self.precision), ("test", "fp32")):
-            table = self._table(split)
-            with autocast(self.device, precision):
-                cosines = cosine_of_pairs(model, table["sentence1"].tolist(), table["sentence2"].tolist())
-            parts.append(table[["score"]].assign(split=split, prediction=cosines))
-        return pd.concat(parts, ignore_index=True)
+        with autocast(self.device, "fp32" if split == "test" else self.precision):
+            cosines = cosine_of_pairs(model, table["sentence1"].tolist(), table["sentence2"].tolist())
+        return table[["score"]].assign(split=split, prediction=cosines)
 
     def _teacher_scores(self) -> pd.DataFrame:
         # In the precision in which it labelled, because that is the teacher the silver came from.
-        teacher = self._load_teacher()
-        parts = []
-        for split in ("dev", "test"):
-            table = self._table(split)
-            scores = score_pairs(teacher, table["sentence1"].tolist(), table["sentence2"].tolist(), dtype=self._dtype())
-            parts.append(table[["score"]].assign(split=split, prediction=scores.astype("float64")))
-        return pd.concat(parts, ignore_index=True)
+        test = self._table("test")
+        texts = test["sentence1"].tolist(), test["sentence2"].tolist()
+        scores = score_pairs(self._load_teacher(), *texts, dtype=self._dtype())
+        return test[["score"]].assign(split="test", prediction=scores.astype("float64"))
 
     def _teacher_dev(self) -> float:
         history = read_json(self.run.path("teacher", "history.json"))
         return max(evaluation["spearman"] for evaluation in history["evaluations"])
 
-    def _zero_shot_dev(self) -> float:
+    def _zero_shot_dev(self) -> pd.DataFrame:
         predictions = pd.read_parquet(self.run.path("zero_shot", "predictions.parquet"))
-        dev = predictions[predictions["split"] == "dev"]
-        return spearman(dev["prediction"], dev["score"])
+        return predictions[predictions["split"] == "dev"]
 
     def _for_loss(self, pairs: pd.DataFrame, name: str) -> pd.DataFrame:
         if self.options.loss == "cosine":

@@ -10,15 +10,19 @@ from torch.nn import functional as F
 
 from embedtrain.losses import GradCache, MatryoshkaLoss
 from embedtrain.losses.module import Loss, call_loss
+from embedtrain.models.hardware import autocast
 
+# What a second pass costs on a CPU, in tokens that could have been computed instead.
+PASS_COST_TOKENS = 100
 PADDED_KEYS = {"input_ids", "attention_mask", "token_type_ids"}
 
 
 def encode_columns(model: nn.Module, columns: list[Mapping[str, Any]]) -> list[Tensor]:
-    """Embed several tokenised columns of one batch in a single forward pass.
+    """Embed several tokenised columns of one batch together.
 
-    One pass over twice the rows keeps the matrix units busier than two passes. Columns that carry anything beside
-    token tensors are embedded one by one.
+    One pass over twice the rows keeps the matrix units busier than a pass for each column. On a CPU, where padding
+    costs more than a second pass, the texts of all columns are sorted by length and split where that saves most.
+    Columns that carry anything beside token tensors are embedded one by one.
 
     Args:
         model: A SentenceTransformer, or one wrapped for distribution.
@@ -36,8 +40,33 @@ def encode_columns(model: nn.Module, columns: list[Mapping[str, Any]]) -> list[T
         # The value under a zero attention mask is never read, so 0 serves every tokenizer.
         padded = [F.pad(column[key], (0, longest - column[key].shape[1])) for column in columns]
         joined[key] = torch.cat(padded)
-    embeddings = model(joined)["sentence_embedding"]
+    passes = _passes_of_like_length(joined)
+    if len(passes) == 1:
+        embeddings = model(joined)["sentence_embedding"]
+    else:
+        parts = []
+        for rows, width in passes:
+            part = {key: value[rows, :width] if key in token_keys else value for key, value in joined.items()}
+            parts.append(model(part)["sentence_embedding"])
+        embeddings = torch.cat(parts)[torch.cat([rows for rows, _ in passes]).argsort()]
     return list(embeddings.split([len(column["input_ids"]) for column in columns]))
+
+
+def _passes_of_like_length(joined: Mapping[str, Any]) -> list[tuple[Tensor, int]]:
+    """(row numbers, tokens of the longest) of each pass over a padded batch, (rows, tokens)."""
+    mask = joined.get("attention_mask")
+    rows, longest = joined["input_ids"].shape
+    whole = [(torch.arange(rows), longest)]
+    # Padding on the left cannot be cut off without moving the positions of the real tokens.
+    if mask is None or mask.device.type != "cpu" or not bool(mask[:, 0].all()):
+        return whole
+    lengths, order = mask.sum(dim=1).sort(stable=True)
+    # With the k shortest in a pass of their own, those k rows are as wide as the k-th.
+    saved = torch.arange(1, rows + 1) * (longest - lengths)
+    split = int(saved.argmax())
+    if saved[split] <= PASS_COST_TOKENS:
+        return whole
+    return [(order[: split + 1], int(lengths[split])), (order[split + 1 :], longest)]
 
 
 def _can_be_joined(columns: list[Mapping[str, Any]]) -> bool:
@@ -61,13 +90,17 @@ class LossAdapter(nn.Module):
     Args:
         model: The SentenceTransformer that is trained.
         loss: A module called as ``loss(*embeddings)`` or ``loss(*embeddings, labels)``.
+        precision: ``bf16`` keeps the weights that autocast converts from one pass over a batch to the next; the passes
+            themselves run in what the trainer chose.
         guide: A second SentenceTransformer for ``GISTEmbedLoss``, with the same tokenizer; it is not trained.
 
     Raises:
         ValueError: If the guide's vocabulary is another one, or it reads fewer tokens.
     """
 
-    def __init__(self, model: nn.Module, loss: nn.Module, *, guide: nn.Module | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, loss: nn.Module, *, precision: str = "fp32", guide: nn.Module | None = None
+    ) -> None:
         super().__init__()
         if isinstance(model, Loss):
             raise TypeError(f"the model comes first: LossAdapter(model, {type(model).__name__}(...))")
@@ -76,6 +109,7 @@ class LossAdapter(nn.Module):
         # The trainer looks for `model` to swap in the distributed wrapper.
         self.model = model
         self.loss = loss
+        self.precision = precision
         # In a list, the guide is no part of what is trained, moved to train mode or saved.
         self._guide = [guide] if guide is not None else []
         for other in self._guide:
@@ -99,7 +133,10 @@ class LossAdapter(nn.Module):
         named = self._guidance(columns)
         if isinstance(self.loss, GradCache):
             return self.loss(self.model, columns, *targets, **named)
-        return call_loss(self.loss, encode_columns(self.model, columns), targets, **named)
+        device = next(self.model.parameters()).device
+        with autocast(device.type, self.precision):
+            embeddings = encode_columns(self.model, columns)
+        return call_loss(self.loss, embeddings, targets, **named)
 
     def _guidance(self, columns: list[Mapping[str, Any]]) -> dict[str, Tensor]:
         if not self._guide:

@@ -14,7 +14,7 @@ from embedtrain.losses import CosineSimilarityLoss, MultipleNegativesRankingLoss
 from embedtrain.models.hardware import autocast
 from embedtrain.training.adapter import LossAdapter
 from embedtrain.training.settings import TrainingSettings
-from embedtrain.training.trainer import History, fit
+from embedtrain.training.trainer import DevResult, History, fit
 
 BiEncoderLoss = Literal["cosine", "mnrl"]
 
@@ -23,6 +23,12 @@ def token_counts(model: SentenceTransformer, texts: list[str]) -> np.ndarray:
     """Tokens of each text as the model sees it (special tokens included, cut at its maximum length), (texts,)."""
     encoded = model.tokenizer(texts, truncation=True, max_length=model.max_seq_length, return_attention_mask=False)
     return np.array([len(ids) for ids in encoded["input_ids"]])
+
+
+def scored(predictions: np.ndarray, pairs: pd.DataFrame) -> DevResult:
+    """Spearman and Pearson correlation of predictions, (pairs,), with the scores of the pairs."""
+    scores = {"spearman": spearman(predictions, pairs["score"]), "pearson": pearson(predictions, pairs["score"])}
+    return DevResult(scores, predictions)
 
 
 def train_biencoder(
@@ -36,6 +42,7 @@ def train_biencoder(
     seed: int = 42,
     precision: str = "fp32",
     description: str = "bi-encoder",
+    untrained: DevResult | None = None,
 ) -> History:
     """Fit a bi-encoder in place; it ends with the weights of its best dev Spearman.
 
@@ -50,6 +57,7 @@ def train_biencoder(
         seed: Of the order of batches and of dropout.
         precision: ``bf16`` (autocast) or ``fp32``.
         description: Name on the progress bar.
+        untrained: What the model scores on dev as it is, where that is known already.
 
     Returns:
         What happened.
@@ -69,19 +77,24 @@ def train_biencoder(
         def batches_of_epoch(epoch: int) -> list[list[int]]:
             return unique_batches(texts, batch_size=settings.batch_size, seed=seed, epoch=epoch)
 
-    def dev_metric(current: SentenceTransformer) -> dict[str, float]:
+    def dev_metric(current: SentenceTransformer) -> DevResult:
         with autocast(current.device.type, precision):
             cosines = cosine_of_pairs(current, dev["sentence1"].tolist(), dev["sentence2"].tolist())
-        return {"spearman": spearman(cosines, dev["score"]), "pearson": pearson(cosines, dev["score"])}
+        return scored(cosines, dev)
 
     return fit(
         SentenceTransformerTrainer,
         model,
         pairs=Dataset.from_dict(columns),
         batches_of_epoch=batches_of_epoch,
-        loss=LossAdapter(model, CosineSimilarityLoss() if loss == "cosine" else MultipleNegativesRankingLoss()),
+        loss=LossAdapter(
+            model,
+            CosineSimilarityLoss() if loss == "cosine" else MultipleNegativesRankingLoss(),
+            precision=precision,
+        ),
         dev_metric=dev_metric,
         metric="spearman",
+        untrained=untrained or "score",
         settings=settings,
         max_steps=max_steps or settings.steps_for(len(pairs)),
         seed=seed,

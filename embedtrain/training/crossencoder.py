@@ -9,10 +9,10 @@ from sentence_transformers.cross_encoder import CrossEncoderTrainer
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
 
 from embedtrain.data.batching import like_length_batches
-from embedtrain.evaluation.statistics import pearson, spearman
 from embedtrain.mining.labeling import score_pairs
+from embedtrain.training.biencoder import scored
 from embedtrain.training.settings import TrainingSettings
-from embedtrain.training.trainer import History, fit
+from embedtrain.training.trainer import DevResult, History, fit
 
 
 def train_crossencoder(
@@ -53,9 +53,8 @@ def train_crossencoder(
     )
     lengths = np.array([len(ids) for ids in encoded["input_ids"]])
 
-    def dev_metric(current: CrossEncoder) -> dict[str, float]:
-        scores = score_pairs(current, dev["sentence1"].tolist(), dev["sentence2"].tolist(), dtype=dtype)
-        return {"spearman": spearman(scores, dev["score"]), "pearson": pearson(scores, dev["score"])}
+    def dev_metric(current: CrossEncoder) -> DevResult:
+        return scored(score_pairs(current, dev["sentence1"].tolist(), dev["sentence2"].tolist(), dtype=dtype), dev)
 
     return fit(
         CrossEncoderTrainer,
@@ -67,7 +66,7 @@ def train_crossencoder(
         loss=BinaryCrossEntropyLoss(model),
         dev_metric=dev_metric,
         metric="spearman",
-        score_untrained=False,  # its new head says nothing yet
+        untrained="skip",  # its new head says nothing yet
         settings=settings,
         max_steps=settings.steps_for(len(rows["label"])),
         seed=seed,

@@ -5,9 +5,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from datasets import Dataset
 from sentence_transformers.base.evaluation import BaseEvaluator
@@ -23,9 +24,19 @@ from embedtrain.training.settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
 
-DevMetric = Callable[[Any], Mapping[str, float]]
 BatchesOfEpoch = Callable[[int], list[list[int]]]
 LOSSES_LOGGED = 200
+
+
+@dataclass(frozen=True)
+class DevResult:
+    """What a model scored on dev: correlations or other metrics by name, and its predictions, (rows,)."""
+
+    scores: Mapping[str, float]
+    predictions: np.ndarray
+
+
+DevMetric = Callable[[Any], DevResult]
 
 
 @dataclass
@@ -33,7 +44,7 @@ class History:
     """What happened in one training; ``as_dict`` is what a run keeps of it.
 
     ``steps`` holds ``step``, ``loss`` (mean since the last entry) and ``learning_rate``; ``evaluations`` holds ``step``
-    and the dev metrics, step 0 being the model before training.
+    and the dev metrics, step 0 being the model before training. ``best_predictions`` are those of the best step on dev.
     """
 
     train_pairs: int
@@ -44,10 +55,11 @@ class History:
     stopped_early: bool = False
     seconds: float = 0.0
     pairs_per_second: float = 0.0
+    best_predictions: np.ndarray | None = field(default=None, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+        """Plain values for JSON, without the predictions."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "best_predictions"}
 
 
 class EpochSampler(DefaultBatchSampler):
@@ -77,20 +89,33 @@ class DevEvaluator(BaseEvaluator):
     def __init__(self, dev_metric: DevMetric) -> None:
         super().__init__()
         self.dev_metric = dev_metric
+        self.latest: DevResult | None = None
 
     def __call__(
         self, model: BaseModel, output_path: str | None = None, epoch: int = -1, steps: int = -1
     ) -> dict[str, float]:
         """The metrics of the model as it is now; nothing is written to ``output_path``."""
-        return dict(self.dev_metric(model))
+        self.latest = self.dev_metric(model)
+        return dict(self.latest.scores)
 
 
 class KeepBest(TrainerCallback):
     """Records the history, keeps the best weights in memory, and stops when dev has not improved for a while."""
 
-    def __init__(self, history: History, *, metric: str, patience: int, description: str) -> None:
+    def __init__(
+        self,
+        history: History,
+        *,
+        evaluator: DevEvaluator,
+        untrained: DevResult | None,
+        metric: str,
+        patience: int,
+        description: str,
+    ) -> None:
         self.history = history
-        self.metric = f"eval_{metric}"
+        self.evaluator = evaluator
+        self.untrained = untrained
+        self.metric = metric
         self.patience = patience
         self.description = description
         self.best_score = -float("inf")
@@ -98,8 +123,17 @@ class KeepBest(TrainerCallback):
         self.evaluations_without_gain = 0
         self.bar: tqdm | None = None
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Open the progress bar."""
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module | None = None,
+        **_: Any,
+    ) -> None:
+        """Open the progress bar, and note what is known of the untrained model."""
+        if self.untrained is not None and model is not None:
+            self._note(self.untrained, step=0, model=model)
         self.bar = tqdm(total=state.max_steps, desc=self.description, unit="step", leave=False, disable=None)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -126,28 +160,32 @@ class KeepBest(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        metrics: dict[str, float] | None = None,
         model: nn.Module | None = None,
         **_: Any,
     ) -> None:
         """Note the dev metrics, keep the best weights so far, and stop after too many evaluations without gain."""
-        if metrics is None or model is None or self.metric not in metrics:
-            raise RuntimeError(f"the dev metric {self.metric} is missing from {sorted(metrics or {})}")
-        noted = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_loss", "epoch")
-        scores = {name.removeprefix("eval_"): value for name, value in metrics.items() if name not in noted}
-        self.history.evaluations.append({"step": state.global_step, **scores})
-        if self.bar is not None:
-            self.bar.set_postfix({name: f"{100 * value:.2f}" for name, value in scores.items()})
-        if metrics[self.metric] > self.best_score:
-            self.best_score = metrics[self.metric]
-            self.history.best_step = state.global_step
-            self.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-            self.evaluations_without_gain = 0
+        if model is None or self.evaluator.latest is None:
+            raise RuntimeError("the trainer evaluated without the dev metric")
+        if self._note(self.evaluator.latest, step=state.global_step, model=model):
             return
         self.evaluations_without_gain += 1
         if self.patience and self.evaluations_without_gain >= self.patience and state.global_step < state.max_steps:
             self.history.stopped_early = True
             control.should_training_stop = True
+
+    def _note(self, result: DevResult, *, step: int, model: nn.Module) -> bool:
+        """Record an evaluation; whether it is the best so far."""
+        self.history.evaluations.append({"step": step, **result.scores})
+        if self.bar is not None:
+            self.bar.set_postfix({name: f"{100 * value:.2f}" for name, value in result.scores.items()})
+        if result.scores[self.metric] <= self.best_score:
+            return False
+        self.best_score = result.scores[self.metric]
+        self.history.best_step = step
+        self.history.best_predictions = result.predictions
+        self.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        self.evaluations_without_gain = 0
+        return True
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Close the progress bar."""
@@ -164,7 +202,7 @@ def fit(
     loss: nn.Module,
     dev_metric: DevMetric,
     metric: str,
-    score_untrained: bool = True,
+    untrained: DevResult | Literal["score", "skip"],
     settings: TrainingSettings,
     max_steps: int,
     seed: int,
@@ -180,8 +218,9 @@ def fit(
         batches_of_epoch: From an epoch's number to its batches of row numbers.
         loss: The loss in the form that the trainer calls.
         dev_metric: Scores the model on dev; called ``settings.evaluations`` times.
-        metric: The key of ``dev_metric``'s result that decides; higher is better.
-        score_untrained: Call it before the first step too, so that training cannot end with a worse model.
+        metric: The key of ``dev_metric``'s scores that decides; higher is better.
+        untrained: What the model scores before the first step, so that training cannot end with a worse one: the result
+            where it is known, ``score`` to find out, or ``skip`` for a new head that says nothing yet.
         settings: Batch size, learning rate, evaluations and patience; ``max_steps`` replaces its epochs.
         max_steps: Optimiser steps at most.
         seed: Of the order of batches and of dropout.
@@ -193,7 +232,15 @@ def fit(
     """
     on_cpu = model.device.type == "cpu"
     history = History(train_pairs=len(pairs), max_steps=max_steps)
-    keeper = KeepBest(history, metric=metric, patience=settings.patience, description=description)
+    evaluator = DevEvaluator(dev_metric)
+    keeper = KeepBest(
+        history,
+        evaluator=evaluator,
+        untrained=untrained if isinstance(untrained, DevResult) else None,
+        metric=metric,
+        patience=settings.patience,
+        description=description,
+    )
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="embedtrain-"))
         if on_cpu:
@@ -214,7 +261,7 @@ def fit(
             batch_sampler=_sampler_of(batches_of_epoch),
             eval_strategy="steps",
             eval_steps=max(1, -(-max_steps // settings.evaluations)),
-            eval_on_start=score_untrained,
+            eval_on_start=untrained == "score",
             save_strategy="no",
             logging_steps=max(1, max_steps // LOSSES_LOGGED),
             dataloader_pin_memory=not on_cpu,
@@ -229,7 +276,7 @@ def fit(
             args=arguments,
             train_dataset=pairs,
             loss=loss,
-            evaluator=DevEvaluator(dev_metric),
+            evaluator=evaluator,
             callbacks=[keeper],
         )
         for callback in ("PrinterCallback", "ProgressCallback"):

@@ -144,3 +144,32 @@ def test_a_guide_sees_the_same_columns_and_learns_nothing(cached):
 def test_wrong_use_is_answered(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
+
+
+def ragged(lengths, seed=0):
+    longest = max(lengths)
+    mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
+    ids = torch.randint(20, (len(lengths), longest), generator=torch.Generator().manual_seed(seed))
+    return {"input_ids": ids * mask, "attention_mask": mask}
+
+
+def test_texts_of_unlike_length_run_in_two_passes_with_the_same_embeddings():
+    model = Encoder()
+    columns = [ragged([3, 50, 4, 2]), ragged([60, 3, 55, 5], seed=1)]
+    expected = [model(dict(column))["sentence_embedding"] for column in columns]
+    model.passes.clear()
+    found = encode_columns(model, columns)
+    assert model.passes == [5, 3]
+    for got, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(got, wanted)
+    alike = [ragged([3, 4, 4, 2]), ragged([4, 3, 3, 5], seed=1)]
+    model.passes.clear()
+    encode_columns(model, alike)
+    assert model.passes == [8]
+
+
+def test_padding_on_the_left_is_not_cut_off():
+    model = Encoder()
+    columns = [{key: value.flip(1) for key, value in ragged(lengths).items()} for lengths in ([3, 50, 4], [60, 3, 2])]
+    encode_columns(model, columns)
+    assert model.passes == [6]

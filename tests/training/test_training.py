@@ -15,6 +15,7 @@ from embedtrain.models.loading import load_biencoder, load_crossencoder, resolve
 from embedtrain.training.biencoder import train_biencoder
 from embedtrain.training.crossencoder import train_crossencoder
 from embedtrain.training.settings import TrainingSettings
+from embedtrain.training.trainer import DevResult
 
 SETTINGS = TrainingSettings(batch_size=16, min_steps=20, epochs=0.1, evaluations=4, patience=0, learning_rate=2e-3)
 
@@ -135,3 +136,24 @@ def test_training_and_scoring_on_a_gpu_in_bf16(tiny_model, gold, dev):
     assert history.steps
     cosines = cosine_of_pairs(model, dev["sentence1"].tolist(), dev["sentence2"].tolist())
     assert np.isfinite(cosines).all()
+
+
+def test_a_known_score_replaces_the_evaluation_before_the_first_step(tiny_model, gold, dev):
+    settings = TrainingSettings(batch_size=4, evaluations=2)
+    known = DevResult({"spearman": 0.99, "pearson": 0.99}, np.arange(len(dev), dtype=float))
+    model = encoder(tiny_model)
+    before = model.encode(dev["sentence1"].tolist())
+    history = train_biencoder(model, gold, dev=dev, settings=settings, max_steps=4, untrained=known)
+    assert [evaluation["step"] for evaluation in history.evaluations] == [0, 2, 4]
+    assert history.evaluations[0] == {"step": 0, "spearman": 0.99, "pearson": 0.99}
+    assert history.best_step == 0
+    assert history.best_predictions is known.predictions
+    assert "best_predictions" not in history.as_dict()
+    np.testing.assert_array_equal(model.encode(dev["sentence1"].tolist()), before)
+
+
+def test_the_best_predictions_are_those_of_the_kept_weights(tiny_model, gold, dev):
+    model = encoder(tiny_model)
+    history = train_biencoder(model, gold, dev=dev, settings=TrainingSettings(batch_size=4), max_steps=8)
+    kept = cosine_of_pairs(model, dev["sentence1"].tolist(), dev["sentence2"].tolist())
+    np.testing.assert_allclose(history.best_predictions, kept, atol=1e-12)
