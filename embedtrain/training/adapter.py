@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -134,7 +135,8 @@ class LossAdapter(nn.Module):
         if isinstance(self.loss, GradCache):
             return self.loss(self.model, columns, *targets, **named)
         device = next(self.model.parameters()).device
-        with autocast(device.type, self.precision):
+        # Without bf16 of its own it must not end an autocast that is on around it.
+        with autocast(device.type, "bf16") if self.precision == "bf16" else nullcontext():
             embeddings = encode_columns(self.model, columns)
         return call_loss(self.loss, embeddings, targets, **named)
 

@@ -173,3 +173,15 @@ def test_padding_on_the_left_is_not_cut_off():
     columns = [{key: value.flip(1) for key, value in ragged(lengths).items()} for lengths in ([3, 50, 4], [60, 3, 2])]
     encode_columns(model, columns)
     assert model.passes == [6]
+
+
+def test_an_autocast_around_the_adapter_stays_on(model):
+    types = []
+    handle = model.register_forward_hook(lambda *_: types.append(torch.is_autocast_enabled("cpu")))
+    features = [model.preprocess(FIRST), model.preprocess(SECOND)]
+    with torch.autocast("cpu", torch.bfloat16):
+        LossAdapter(model, MultipleNegativesRankingLoss())(features)
+    LossAdapter(model, MultipleNegativesRankingLoss())(features)
+    LossAdapter(model, MultipleNegativesRankingLoss(), precision="bf16")(features)
+    handle.remove()
+    assert types == [True, False, True]
