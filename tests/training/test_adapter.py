@@ -176,12 +176,17 @@ def test_padding_on_the_left_is_not_cut_off():
 
 
 def test_an_autocast_around_the_adapter_stays_on(model):
-    types = []
-    handle = model.register_forward_hook(lambda *_: types.append(torch.is_autocast_enabled("cpu")))
+    seen = set()
+    handle = model.register_forward_hook(lambda *_: seen.add(torch.is_autocast_enabled("cpu")))
     features = [model.preprocess(FIRST), model.preprocess(SECOND)]
+    plain = LossAdapter(model, MultipleNegativesRankingLoss())
     with torch.autocast("cpu", torch.bfloat16):
-        LossAdapter(model, MultipleNegativesRankingLoss())(features)
-    LossAdapter(model, MultipleNegativesRankingLoss())(features)
+        plain(features)
+    assert seen == {True}
+    seen.clear()
+    plain(features)
+    assert seen == {False}
+    seen.clear()
     LossAdapter(model, MultipleNegativesRankingLoss(), precision="bf16")(features)
+    assert seen == {True}
     handle.remove()
-    assert types == [True, False, True]
