@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,8 @@ def parse(options: type[Options], arguments: Sequence[str], *, command: str, sum
     """Make a dataclass of options from flags, and from a YAML file given with ``--config``.
 
     Flags may be written with dashes or underscores; flags after ``--config`` override the file. A tuple takes its
-    values one after the other (``--score-range 0 5``), a mapping ``name=value`` words (``--columns sentence1=q1``).
+    values one after the other (``--score-range 0 5``), and so does a list (``--data a.tsv b.tsv``); a mapping takes
+    ``name=value`` words (``--columns sentence1=q1``); a switch needs no value (``--compile``).
 
     Args:
         options: The dataclass; its docstring describes the fields.
@@ -102,7 +104,11 @@ def _normalised(arguments: Sequence[str], options: type) -> list[str]:
         elif str(hint).startswith("dict") and values and all("=" in item for item in values):
             words.extend(f"--{name}.{item}" for item in values)
         elif str(hint).startswith("list") and values and not values[0].startswith("["):
-            words.append(f"--{name}=[{', '.join(values)}]")
+            # A file's name may hold what YAML takes for punctuation.
+            items = [json.dumps(value, ensure_ascii=False) for value in values] if hint == list[str] else values
+            words.append(f"--{name}=[{', '.join(items)}]")
+        elif hint is bool and not values:
+            words.append(f"--{name}=true")
         elif equals:
             words.append(f"--{name}={value}")
         else:

@@ -1,13 +1,17 @@
 """The command line: options from flags and YAML, one line a command, mistakes without a traceback."""
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
 import embedtrain
 from embedtrain.errors import UserError
 
-COMMANDS = {"augsbert": "gold pairs and raw sentences to a measured bi-encoder (Augmented SBERT)"}
+COMMANDS = {
+    "augsbert": "gold pairs and raw sentences to a measured bi-encoder (Augmented SBERT)",
+    "train": "tables of pairs, triplets or labelled sentences to a measured bi-encoder",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _say(f"  - {problem}", error=True)
         return 2
     except KeyboardInterrupt:
-        _say("\ninterrupted; the same command continues from the last whole stage", error=True)
+        _say("\ninterrupted; the same command continues from what is whole of it", error=True)
         return 130
 
 
@@ -62,6 +66,29 @@ def run_augsbert(arguments: Sequence[str]) -> int:
     return 0
 
 
+def run_train(arguments: Sequence[str]) -> int:
+    """``embedtrain train``: parse the options, run the training, show the results."""
+    from embedtrain.arguments import parse
+    from embedtrain.pipelines.train_options import TrainOptions
+
+    options = parse(TrainOptions, arguments, command="train", summary=COMMANDS["train"])
+    if options is None:
+        return 0
+    from embedtrain.pipelines.train import train
+    from embedtrain.pipelines.train_judging import training_table
+
+    result = train(options)
+    _say("")
+    _say(training_table(result.metrics))
+    for warning in result.metrics["warnings"]:
+        _say(f"\nWarning: {warning}")
+    _say(f"\n{result.metrics['verdict']}")
+    _say(f"\nmodel    {result.model}")
+    if result.adapter is not None:
+        _say(f"adapter  {result.adapter}")
+    return 0
+
+
 def configure_logging() -> None:
     """Send the package's own messages to stderr, and quiet the libraries beneath."""
     import warnings
@@ -70,7 +97,7 @@ def configure_logging() -> None:
     handler.setFormatter(logging.Formatter("%(message)s"))
     package = logging.getLogger("embedtrain")
     package.handlers[:] = [handler]
-    package.setLevel(logging.INFO)
+    package.setLevel(logging.INFO if _speaks() else logging.ERROR)
     package.propagate = False
     from transformers.utils import logging as transformers_logging
 
@@ -83,9 +110,12 @@ def configure_logging() -> None:
 def _run(command: str, arguments: Sequence[str]) -> int:
     from embedtrain.errors import did_you_mean
 
-    if command == "augsbert":
-        return run_augsbert(arguments)
+    if command in RUNNERS:
+        return RUNNERS[command](arguments)
     raise UserError(f"unknown command '{command}'{did_you_mean(command, COMMANDS)}; expected: {', '.join(COMMANDS)}")
+
+
+RUNNERS = {"augsbert": run_augsbert, "train": run_train}
 
 
 def _usage() -> str:
@@ -98,7 +128,14 @@ def _usage() -> str:
     )
 
 
+def _speaks() -> bool:
+    """Of several processes that torchrun started together, the first one talks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _say(text: str, *, error: bool = False) -> None:
+    if not _speaks():
+        return
     stream = sys.stderr if error else sys.stdout
     stream.write(text + "\n")
     stream.flush()

@@ -1,9 +1,22 @@
-"""Batches of rows: of like length, so that little is padding, or without a text twice, so that no negative is false."""
+"""Batches of rows, complete and reproducible: here those of like length, so that little is padding."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+
+from embedtrain.data.batching_grouped import grouped_batches, rows_without_partner
+from embedtrain.data.batching_mixed import mixed_batches, split_for_ranks
+from embedtrain.data.batching_unique import unique_batches
+
+__all__ = [
+    "grouped_batches",
+    "like_length_batches",
+    "mixed_batches",
+    "rows_without_partner",
+    "split_for_ranks",
+    "token_budget_batches",
+    "unique_batches",
+]
 
 
 def like_length_batches(
@@ -35,11 +48,9 @@ def like_length_batches(
     Raises:
         ValueError: ``batch_size`` or ``window`` is below 1, or ``lengths`` is not one-dimensional.
     """
-    sizes = np.asarray(lengths)
+    sizes = _checked(lengths)
     if batch_size < 1 or window < 1:
         raise ValueError(f"batch_size and window must be at least 1, found {batch_size} and {window}")
-    if sizes.ndim != 1:
-        raise ValueError(f"lengths must have shape (n,), found {sizes.shape}")
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(sizes))
     if drop_last:
@@ -55,95 +66,82 @@ def like_length_batches(
     return [batches[place] for place in random.permutation(len(batches))]
 
 
-def unique_batches(columns: Sequence[Sequence[str]], *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Cut rows 0 ... n-1 into batches in which no text stands in two rows, in an order that is new in every epoch.
+def token_budget_batches(
+    lengths: Sequence[int] | np.ndarray,
+    *,
+    budget: int,
+    seed: int,
+    epoch: int,
+    max_rows: int | None = None,
+    ranks: int = 1,
+    window: int = 50,
+) -> list[list[int]]:
+    """Cut 0 ... n-1 into batches that cost about the same: many short rows or a few long ones, new in every epoch.
 
-    For losses that take the other rows of a batch as negatives: a text that stands in two rows of it would be pushed
-    away from its own match. Texts are compared across all columns. Every row stands in exactly one batch, so the number
-    of batches is known beforehand, and no table keeps the search for the next batch going for ever. Where texts repeat
-    so often that full batches are impossible, there are more and smaller ones.
-
-    Rows whose texts repeat most are placed first, each into a random batch that has room and none of its texts.
+    Like ``like_length_batches``, but a batch has as many rows as fit into ``budget`` when padded to its longest. The
+    shortest rows of each window, too few for a batch, are put together into the last ones. How many batches there are
+    differs a little from epoch to epoch.
 
     Args:
-        columns: The text columns, each (n,), such as anchors and positives.
-        batch_size: Rows in a batch; without repeats all but one batch have that many.
+        lengths: Tokens of each row; shape (n,). For rows of several texts that run in one pass, the longest text of
+            each row, with the budget divided by the number of texts.
+        budget: Tokens in a batch, padding counted, of all ranks together. A row longer than that is a batch of its own.
         seed: The run's seed, 0 or more.
         epoch: Number of the epoch, 0 or more; the same seed and epoch give the same batches.
+        max_rows: Rows in a batch at most, of all ranks together, however short, but one for each rank; by default as
+            many as fit.
+        ranks: How many ranks share each batch with ``split_for_ranks``: each gets as many rows as fit into its part of
+            the budget, one at least, so that no long row comes without one for every other rank.
+        window: Batches that are sorted together, at most (about: a batch of average length counts).
 
     Returns:
-        The batches as lists of row numbers, in random order.
+        The batches as lists of indices, the longest row first; every index stands in exactly one, and all batches but
+        one have no room for another row.
 
     Raises:
-        ValueError: ``batch_size`` is below 1, or the columns differ in length.
+        ValueError: ``budget``, ``max_rows``, ``ranks`` or ``window`` is below 1, or ``lengths`` is not one-dimensional.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, found {batch_size}")
-    if len({len(column) for column in columns}) > 1:
-        raise ValueError(f"columns must be equally long, found {[len(column) for column in columns]} rows")
-    if not columns or not len(columns[0]):
+    sizes = np.maximum(_checked(lengths), 1).astype(np.int64)
+    counts = {"budget": budget, "ranks": ranks, "window": window, "max_rows": 1 if max_rows is None else max_rows}
+    wrong = [f"{name} must be at least 1, found {count}" for name, count in counts.items() if count < 1]
+    if wrong:
+        raise ValueError("; ".join(wrong))
+    if not len(sizes):
         return []
-    codes = _codes(columns)
-    repeats = np.bincount(codes.ravel())[codes].max(axis=1)
+    most = len(sizes) if max_rows is None else max(1, max_rows // ranks)
+    # How many rows a batch holds that has this one as its longest.
+    fitting = ranks * np.clip(budget // ranks // sizes, 1, most)
     random = np.random.default_rng([seed, epoch])
-    order = random.permutation(len(codes))
-    order = order[np.argsort(-repeats[order], kind="stable")]
-    full, rest = divmod(len(codes), batch_size)
-    places = _Places([batch_size] * full + [rest] * (rest > 0), batch_size)
-    draws = random.random((len(order), _TRIES))
-    for row, draw in zip(order.tolist(), draws, strict=True):
-        places.put(row, set(codes[row].tolist()), draw)
-    batches = [batch for batch in places.batches if batch]
+    order = random.permutation(len(sizes))
+    about = float((1 / fitting).sum())
+    span = max(1, round(len(sizes) / about * max(1, min(window, about // 4))))
+    batches: list[list[int]] = []
+    left = []
+    for start in range(0, len(order), span):
+        full, rest = _full_batches(order[start : start + span], sizes, fitting)
+        batches.extend(full)
+        left.append(rest)
+    full, rest = _full_batches(np.concatenate(left), sizes, fitting)
+    batches.extend(full)
+    if len(rest):
+        batches.append(rest.tolist())
     return [batches[place] for place in random.permutation(len(batches))]
 
 
-# Random batches looked at for a row before all are, one after the other.
-_TRIES = 8
+def _full_batches(indices: np.ndarray, sizes: np.ndarray, fitting: np.ndarray) -> tuple[list[list[int]], np.ndarray]:
+    """Cut indices, (n,), longest first, into batches of as many as fit; and what is left, the shortest."""
+    ranked = indices[np.argsort(-sizes[indices], kind="stable")]
+    members, most = ranked.tolist(), fitting[ranked].tolist()
+    batches = []
+    cut = 0
+    while cut < len(members) and cut + most[cut] <= len(members):
+        batches.append(members[cut : cut + most[cut]])
+        cut += most[cut]
+    return batches, ranked[cut:]
 
 
-class _Places:
-    """Batches being filled, and which of them have room."""
-
-    def __init__(self, room: list[int], batch_size: int) -> None:
-        self.batch_size = batch_size
-        self.room = room
-        self.batches: list[list[int]] = [[] for _ in room]
-        self.texts: list[set[int]] = [set() for _ in room]
-        self.open = list(range(len(room)))
-        # In how many of the open batches each text stands.
-        self.standing: Counter[int] = Counter()
-
-    def put(self, row: int, texts: set[int], draws: np.ndarray) -> None:
-        """Put a row where there is room and none of its texts; into a new batch where there is no such place."""
-        starts = (draws * len(self.open)).astype(int).tolist() if self.open else []
-        for at in starts:
-            if texts.isdisjoint(self.texts[self.open[at]]):
-                return self._fill(at, row, texts)
-        # Unlucky so often: look at every batch once, from the last place drawn, unless a text is known to be in all.
-        if all(self.standing[text] < len(self.open) for text in texts):
-            for step in range(len(self.open)):
-                at = (starts[-1] + step) % len(self.open)
-                if texts.isdisjoint(self.texts[self.open[at]]):
-                    return self._fill(at, row, texts)
-        self.room.append(self.batch_size)
-        self.batches.append([])
-        self.texts.append(set())
-        self.open.append(len(self.room) - 1)
-        return self._fill(len(self.open) - 1, row, texts)
-
-    def _fill(self, at: int, row: int, texts: set[int]) -> None:
-        batch = self.open[at]
-        self.batches[batch].append(row)
-        self.texts[batch] |= texts
-        self.standing.update(texts)
-        self.room[batch] -= 1
-        if self.room[batch] == 0:
-            self.standing.subtract(self.texts[batch])
-            self.open[at] = self.open[-1]
-            self.open.pop()
-
-
-def _codes(columns: Sequence[Sequence[str]]) -> np.ndarray:
-    """(n, columns): a whole number for each text, equal where texts are."""
-    code_of: dict[str, int] = {}
-    return np.array([[code_of.setdefault(text, len(code_of)) for text in column] for column in columns]).T
+def _checked(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+    sizes = np.asarray(lengths)
+    if sizes.ndim != 1:
+        raise ValueError(f"lengths must have shape (n,), found {sizes.shape}")
+    return sizes

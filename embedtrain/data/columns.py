@@ -78,6 +78,7 @@ def find_by_name(header: Sequence[str], *, kind: Kind, columns: Mapping[str, str
 
 def wanted_names(header: Sequence[str], *, kind: Kind, columns: Mapping[str, str], label: str) -> dict[str, str]:
     """As ``find_by_name``, whether or not the header has them; the header only tells how many negatives there are."""
+    kind = kind.resolved(header, columns)
     free = [name for name in header if name not in columns.values()]
     try:
         return {ours: columns.get(ours, ours) for ours in kind.columns_for([*columns, *free])}

@@ -9,7 +9,7 @@ from 1 with the header, so that an editor finds it; elsewhere it is the row's pl
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from embedtrain.data import hf_datasets
 from embedtrain.data.columns import check_mapping
 from embedtrain.data.delimited import read_delimited, read_lines
 from embedtrain.data.records import read_frame, read_json_array, read_json_lines, read_parquet
-from embedtrain.data.schema import SCORED_PAIRS, SENTENCES, Kind
+from embedtrain.data.schema import SCORED_PAIRS, SENTENCES, AnyOf, Kind
 from embedtrain.data.values import check_range, check_values
 from embedtrain.errors import UserError, did_you_mean
 
@@ -55,7 +55,8 @@ def read_table(
 
     Returns:
         The kind's columns in its order, index ``row``: text of dtype ``str``, exactly as it stands in the source
-        (a missing one is ``""``); ``score`` as float64, brought from ``score_range`` to [0, 1]; ``label`` as int64.
+        (a missing one is ``""``); ``score`` as float64, brought from ``score_range`` to [0, 1]; ``label`` as int64, or
+        as the class's name (``str``) where the kind has classes.
 
     Raises:
         UserError: All that is wrong with the source: form, columns and values, with the rows.
@@ -66,6 +67,39 @@ def read_table(
     check_mapping(columns, kind=kind, label=label)
     raw = _read_raw(source, kind=kind, columns=columns, label=label)
     return check_values(raw, kind=kind, score_range=score_range, label=label)
+
+
+def read_table_of(
+    source: object,
+    *,
+    kinds: Sequence[Kind],
+    columns: Mapping[str, str] | None = None,
+    score_range: tuple[float, float] = (0.0, 1.0),
+    name: str | None = None,
+) -> tuple[pd.DataFrame, Kind]:
+    """Read a table whose columns tell which of several kinds it is; see ``read_table``.
+
+    Args:
+        source: As for ``read_table``.
+        kinds: What it may be; see ``AnyOf`` for their order.
+        columns: As for ``read_table``; an entry for a column of another kind than the table's is left out of account.
+        score_range: As for ``read_table``.
+        name: As for ``read_table``.
+
+    Returns:
+        The table and its kind.
+
+    Raises:
+        UserError: All that is wrong with the source, compared with the kind that it comes nearest to.
+    """
+    label = _label(source, name=name)
+    columns = dict(columns or {})
+    several = AnyOf("training data", (), number_column="score", kinds=tuple(kinds))
+    check_range(score_range, label=label)
+    check_mapping(columns, kind=several, label=label)
+    raw = _read_raw(source, kind=several, columns=columns, label=label)
+    kind = several.resolved(list(raw.columns), {})
+    return check_values(raw, kind=kind, score_range=score_range, label=label), kind
 
 
 def read_scored_pairs(

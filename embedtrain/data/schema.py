@@ -1,7 +1,7 @@
 """The kinds of table that training and evaluation work on, each with the names of its columns."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from embedtrain.errors import Problems
@@ -16,14 +16,16 @@ class Kind:
     Attributes:
         name: How messages call such a table, in the plural.
         text_columns: Columns of text that must be there.
-        number_column: ``"score"`` (any number of the stated range), ``"label"`` (0 or 1), or None.
+        number_column: ``"score"`` (any number of the stated range), ``"label"``, or None.
         takes_negatives: Whether ``negative``, or ``negative_1`` to ``negative_n``, follow the text columns.
+        has_classes: Whether ``label`` names a class (a word or a whole number) instead of being 0 or 1.
     """
 
     name: str
     text_columns: tuple[str, ...]
     number_column: str | None = None
     takes_negatives: bool = False
+    has_classes: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -57,13 +59,64 @@ class Kind:
         problems.raise_if_any()
         return (*self.text_columns, *(f"negative_{number}" for number in numbers))
 
+    def resolved(self, header: Sequence[str], mapping: Mapping[str, str]) -> "Kind":
+        """This kind; an ``AnyOf`` answers with the one of its kinds that a file with this header holds."""
+        return self
+
+
+@dataclass(frozen=True)
+class AnyOf(Kind):
+    """A table of one of several kinds; its columns tell of which.
+
+    Attributes:
+        kinds: What it may be; of two that fit equally well, the first. One whose columns are part of another's
+            belongs behind it.
+    """
+
+    kinds: tuple[Kind, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that one of the kinds has."""
+        return tuple(dict.fromkeys(name for kind in self.kinds for name in kind.columns))
+
+    def may_hold(self, column: str) -> bool:
+        """Whether a table of one of the kinds may have ``column``."""
+        return any(kind.may_hold(column) for kind in self.kinds)
+
+    def resolved(self, header: Sequence[str], mapping: Mapping[str, str]) -> Kind:
+        """The first kind whose columns are all there, or else the one of whose columns most are.
+
+        Args:
+            header: The file's column names; empty where it has none and the mapping gives positions.
+            mapping: Our column name to the file's.
+        """
+        taken = set(mapping.values())
+        there = {ours for ours, theirs in mapping.items() if theirs in header or not header}
+        there |= {name for name in header if name not in taken and name not in mapping}
+
+        if any(_NUMBERED_NEGATIVE.fullmatch(name) for name in there):
+            there.add("negative")
+        return max(self.kinds, key=lambda kind: sum(name in there for name in kind.columns) / len(kind.columns))
+
 
 SENTENCES = Kind("sentences", ("text",))
 SCORED_PAIRS = Kind("scored pairs", ("sentence1", "sentence2"), number_column="score")
 LABELLED_PAIRS = Kind("labelled pairs", ("sentence1", "sentence2"), number_column="label")
+CLASSIFIED_PAIRS = Kind("classified pairs", ("sentence1", "sentence2"), number_column="label", has_classes=True)
 POSITIVE_PAIRS = Kind("positive pairs", ("anchor", "positive"))
 TRIPLETS = Kind("triplets", ("anchor", "positive"), takes_negatives=True)
+LABELLED_SENTENCES = Kind("labelled sentences", ("text",), number_column="label", has_classes=True)
 
 KINDS: Mapping[str, Kind] = {
-    kind.name: kind for kind in (SENTENCES, SCORED_PAIRS, LABELLED_PAIRS, POSITIVE_PAIRS, TRIPLETS)
+    kind.name: kind
+    for kind in (
+        SENTENCES,
+        SCORED_PAIRS,
+        LABELLED_PAIRS,
+        CLASSIFIED_PAIRS,
+        POSITIVE_PAIRS,
+        TRIPLETS,
+        LABELLED_SENTENCES,
+    )
 }

@@ -1,4 +1,4 @@
-"""The values of a table: text that is text, scores on a stated range brought to [0, 1], labels that are 0 or 1."""
+"""The values of a table: text that is text, scores brought to [0, 1], labels that are 0 or 1, or that name a class."""
 
 import logging
 import math
@@ -31,7 +31,8 @@ def check_values(table: pd.DataFrame, *, kind: Kind, score_range: tuple[float, f
     A missing text becomes ``""``: it is no mistake here, the audit drops and reports it.
 
     Returns:
-        Text columns of dtype ``str``; ``score`` as float64 in [0, 1]; ``label`` as int64, 0 or 1.
+        Text columns of dtype ``str``; ``score`` as float64 in [0, 1]; ``label`` as int64, 0 or 1, or of a kind with
+        classes as ``str``: a word as it stands without white space around it, a whole number without a decimal point.
 
     Raises:
         UserError: Every column's mistakes together; the first rows of each are named.
@@ -42,6 +43,8 @@ def check_values(table: pd.DataFrame, *, kind: Kind, score_range: tuple[float, f
         try:
             if name != kind.number_column:
                 checked[name] = _texts(table[name], label=label)
+            elif kind.has_classes:
+                checked[name] = _classes(table[name], label=label)
             elif name == "label":
                 checked[name] = _labels(table[name], label=label)
             else:
@@ -143,6 +146,41 @@ def _labels(column: pd.Series, *, label: str) -> pd.Series:
         found = _shown(numbers[other], lambda value: f"{value:g}")
         raise UserError(f"{label}: 'label' must be 0 or 1, found something else in {_count(other)}: {found}")
     return numbers.astype("int64")
+
+
+def _classes(column: pd.Series, *, label: str) -> pd.Series:
+    names = column.map(_class_name).astype(object)
+    bad = names.isna()
+    if bad.any():
+        words = column[bad].astype(object)
+        raw = words.map(lambda value: str(value).strip()[:40]).where(words.notna(), "")
+        found = _shown(raw, lambda value: f"'{value}'")
+        raise UserError(
+            f"{label}: '{column.name}' must name a class, a word or a whole number, found something else in "
+            f"{_count(bad)}: {found}"
+        )
+    try:
+        return names.astype("str")
+    except UnicodeEncodeError:
+        broken = names[names.map(_has_lone_surrogate)]
+        raise UserError(
+            f"{label}: '{column.name}' holds half of a surrogate pair, which is no character: {_shown(broken, ascii)}"
+        ) from None
+
+
+def _class_name(value: object) -> str | None:
+    """The class that a value names, or None."""
+    if isinstance(value, bool | np.bool_ | int | np.integer):
+        return str(value)
+    if isinstance(value, float | np.floating):
+        return str(int(value)) if math.isfinite(value) and value == int(value) else None
+    if not isinstance(value, str) or not value.strip() or value.strip().lower() == "nan":
+        return None
+    word = value.strip()
+    if not re.fullmatch(r"[+-]?\d*\.\d+(e[+-]?\d+)?", word, flags=re.IGNORECASE | re.ASCII):
+        return word
+    # Written as a decimal, 2.0 is the class 2; 2.5 is rather a score in the wrong column.
+    return _class_name(float(word))
 
 
 def _count(flags: pd.Series) -> str:

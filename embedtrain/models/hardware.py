@@ -1,5 +1,8 @@
 """Which device and precision to use on this machine, and the reason in words."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +11,7 @@ import torch
 from embedtrain.errors import UserError
 
 DeviceName = Literal["auto", "cpu", "cuda"]
-PrecisionName = Literal["auto", "bf16", "fp32"]
+PrecisionName = Literal["auto", "bf16", "tf32", "fp32"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ def choose_device(requested: DeviceName = "auto") -> Choice:
     if requested == "cpu":
         return Choice("cpu", "asked for")
     if torch.cuda.is_available():
+        # Of several processes on a machine each has a GPU of its own.
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         return Choice("cuda", torch.cuda.get_device_name())
     if requested == "cuda":
         raise UserError("--device cuda: PyTorch finds no usable CUDA GPU on this machine; expected: auto or cpu")
@@ -52,12 +57,18 @@ def choose_device(requested: DeviceName = "auto") -> Choice:
 def choose_precision(device: str, requested: PrecisionName = "auto") -> Choice:
     """The precision of matrix products: bf16 autocast where the hardware has bf16 matrix instructions, else fp32.
 
-    Weights, optimiser state and losses stay in fp32 in either case.
+    Weights, optimiser state and losses stay in fp32 in every case. TF32 (fp32 with short mantissas inside products) is
+    never chosen by itself: every GPU that has it has the faster bf16, too.
 
     Args:
         device: ``cpu`` or ``cuda``.
-        requested: ``auto`` decides; ``bf16`` and ``fp32`` force.
+        requested: ``auto`` decides; ``bf16``, ``tf32`` and ``fp32`` force.
+
+    Raises:
+        UserError: When ``tf32`` is asked for where there is none.
     """
+    if requested == "tf32" and not (device == "cuda" and torch.cuda.get_device_capability() >= (8, 0)):
+        raise UserError("--precision tf32: only NVIDIA GPUs from Ampere on have it; expected: auto, bf16 or fp32")
     if requested != "auto":
         return Choice(requested, "asked for")
     if device == "cuda":
@@ -73,6 +84,18 @@ def choose_precision(device: str, requested: PrecisionName = "auto") -> Choice:
 def autocast(device: str, precision: str) -> torch.autocast:
     """The autocast context of a chosen precision; a context without effect for ``fp32``."""
     return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextmanager
+def tf32_products(precision: str) -> Iterator[None]:
+    """Let fp32 matrix products run in TF32 while the context lasts, where that precision was chosen."""
+    before = torch.get_float32_matmul_precision()
+    if precision == "tf32":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def choose_attention(device: str) -> Choice:

@@ -5,7 +5,6 @@ Each is kept in the run folder and done again only when something it depends on 
 """
 
 import logging
-import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -25,7 +24,6 @@ from embedtrain.files import (
     read_json,
     sha256_of_file,
     sha256_of_folder,
-    whole_folder,
     write_json,
     write_parquet,
 )
@@ -40,7 +38,7 @@ from embedtrain.report import write_report
 from embedtrain.training.biencoder import scored, train_biencoder
 from embedtrain.training.cpu import memory_kept_mapped
 from embedtrain.training.crossencoder import train_crossencoder
-from embedtrain.training.trainer import History
+from embedtrain.training.history import History
 
 logger = logging.getLogger(__name__)
 
@@ -70,16 +68,8 @@ def augsbert(options: AugSBERTOptions) -> AugSBERTResult:
 
 
 def _augsbert(options: AugSBERTOptions, inputs: Inputs, run: Run) -> AugSBERTResult:
-    attention = choose_attention(inputs.device.name)
-    run.note(
-        seed=options.seed,
-        device=asdict(inputs.device),
-        precision=asdict(inputs.precision),
-        attention=asdict(attention),
-        models={"base": asdict(inputs.base), "teacher_base": asdict(inputs.teacher_base)},
-    )
-    for choice, value in (("device", inputs.device), ("precision", inputs.precision), ("attention", attention)):
-        logger.info("%s: %s", choice, value)
+    run.note(seed=options.seed, models={"base": asdict(inputs.base), "teacher_base": asdict(inputs.teacher_base)})
+    run.note_choices(device=inputs.device, precision=inputs.precision, attention=choose_attention(inputs.device.name))
     pipeline = Pipeline(options, inputs, run)
     pipeline.read()
     pipeline.zero_shot()
@@ -93,7 +83,8 @@ def _augsbert(options: AugSBERTOptions, inputs: Inputs, run: Run) -> AugSBERTRes
     pipeline.predict()
     metrics = pipeline.judge()
     pipeline.keep_winner(metrics["winner"])
-    return AugSBERTResult(metrics, run.folder / "model", write_report(run.folder))
+    report = write_report(run.folder) if run.leads else run.folder / "report.html"
+    return AugSBERTResult(metrics, run.folder / "model", report)
 
 
 class Pipeline:
@@ -171,7 +162,7 @@ class Pipeline:
             "seed": options.seed,
             **self.computing,
         }
-        self.run.stage("teacher", inputs=used, work=work)
+        self.run.stage("teacher", inputs=used, work=work, shared=True)
 
     def warn_about_teacher(self) -> None:
         """Say before labelling when the teacher is no better than the student it shall teach."""
@@ -286,7 +277,7 @@ class Pipeline:
             "seed": options.seed,
             **self.computing,
         }
-        self.run.stage(name, inputs=used, work=work)
+        self.run.stage(name, inputs=used, work=work, shared=True)
 
     def predict(self) -> None:
         """Let all four models score test; what they predicted for dev is kept from their training."""
@@ -327,15 +318,13 @@ class Pipeline:
         }
         folder = self.run.stage("judge", inputs=used, work=work)
         metrics = {**read_json(folder / "judged.json"), "seconds": self.run.seconds}
-        write_json(self.run.folder / "metrics.json", metrics)
+        if self.run.leads:
+            write_json(self.run.folder / "metrics.json", metrics)
         return metrics
 
     def keep_winner(self, winner: str) -> None:
         """Put the better student on dev into ``model/``."""
-        source, target = self.run.path(winner, "model"), self.run.folder / "model"
-        if not target.is_dir() or sha256_of_folder(source) != sha256_of_folder(target):
-            with whole_folder(target) as beside:
-                shutil.copytree(source, beside, dirs_exist_ok=True)
+        self.run.keep(self.run.path(winner, "model"), "model")
 
     def _table(self, name: str) -> pd.DataFrame:
         return pd.read_parquet(self.run.path("read", f"{name}.parquet"), columns=[*PAIR, "score"])

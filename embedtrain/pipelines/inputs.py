@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import pandas as pd
@@ -40,15 +41,7 @@ def collect_inputs(options: AugSBERTOptions) -> Inputs:
     """
     problems = Problems()
     options.check(problems)
-
-    def attempt(action: Callable[[], Value]) -> Value | None:
-        try:
-            return action()
-        except UserError as error:
-            problems.extend(error)
-        except OSError as error:  # no permission, a name too long, a disk that fails
-            problems.add(f"{error.filename}: {error.strerror}")
-        return None
+    attempt = partial(noting, problems)
 
     def pairs(source: str) -> pd.DataFrame | None:
         columns = {name: found for name, found in options.columns.items() if name != "text"}
@@ -80,6 +73,17 @@ def collect_inputs(options: AugSBERTOptions) -> Inputs:
         logger.warning("--columns text=%s has no effect without --unlabeled", options.columns["text"])
     precision = choose_precision(device.name, options.precision)
     return Inputs(gold, dev, test, sentences, base, teacher_base, device, precision)
+
+
+def noting(problems: Problems, action: Callable[[], Value]) -> Value | None:
+    """What an action gives, or None when it meets a mistake of the user's, which is noted among the problems."""
+    try:
+        return action()
+    except UserError as error:
+        problems.extend(error)
+    except OSError as error:  # no permission, a name too long, a disk that fails
+        problems.add(f"{error.filename}: {error.strerror}")
+    return None
 
 
 def check_tables(tables: Mapping[str, pd.DataFrame], *, stage: str = "") -> None:

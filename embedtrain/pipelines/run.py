@@ -4,8 +4,10 @@ import importlib.metadata
 import logging
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,11 +18,13 @@ import yaml
 
 import embedtrain
 from embedtrain.errors import UserError
-from embedtrain.files import read_json, sha256_of_value, whole_folder, write_json, write_text
+from embedtrain.files import read_json, sha256_of_folder, sha256_of_value, whole_folder, write_json, write_text
+from embedtrain.models import Choice
 
 logger = logging.getLogger(__name__)
 
 STAGE_RECORD = "stage.json"
+WAIT_SECONDS = 0.2
 PACKAGES = ("torch", "sentence-transformers", "transformers", "datasets", "accelerate", "bm25s", "pandas", "numpy")
 
 
@@ -31,6 +35,9 @@ class Run:
     ``stages/<name>/`` (a stage's files and its ``stage.json``), and what the pipeline adds.
 
     Used as ``with Run(...) as run:``, which keeps other processes out of the folder meanwhile.
+
+    Of several processes that torchrun or accelerate started together, the first does the stages and writes; the others
+    take part in those that are shared, and wait for the rest.
 
     Args:
         folder: Made when it does not exist.
@@ -43,11 +50,15 @@ class Run:
     def __init__(self, folder: str | Path, *, config: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
         self.config = dict(config)
+        self.leads = int(os.environ.get("RANK", "0")) == 0
         self.manifest: dict[str, Any] = {
             "embedtrain": embedtrain.__version__,
             "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
             "stages": {},
         }
+        self.lock: filelock.FileLock | None = None
+        if not self.leads:
+            return
         check_writable(self.folder)
         # The system lets go of it when the process dies, however it dies.
         self.lock = filelock.FileLock(self.folder / ".lock", timeout=0)
@@ -68,13 +79,16 @@ class Run:
 
     def close(self) -> None:
         """Let other processes work in the folder."""
-        self.lock.release()
+        if self.lock is not None:
+            self.lock.release()
 
     def path(self, stage: str, *parts: str) -> Path:
         """A file or folder of a stage."""
         return self.folder.joinpath("stages", stage, *parts)
 
-    def stage(self, name: str, *, inputs: Mapping[str, Any], work: Callable[[Path], None]) -> Path:
+    def stage(
+        self, name: str, *, inputs: Mapping[str, Any], work: Callable[[Path], None], shared: bool = False
+    ) -> Path:
         """Do a stage, or keep what an earlier call of the same inputs made.
 
         Args:
@@ -82,6 +96,7 @@ class Run:
             inputs: Everything that its result depends on, as plain values: options, and hashes of files. A change of
                 one is named and runs the stage again.
             work: Fills the empty folder that it is given; the folder takes its place only when this returns.
+            shared: Whether all processes of a distributed run do it together; what the others write is thrown away.
 
         Returns:
             The stage's folder.
@@ -90,7 +105,12 @@ class Run:
         inputs = {"embedtrain": embedtrain.__version__, **inputs}
         key = sha256_of_value(inputs)
         record = self._record(folder)
-        if record and record["key"] == key:
+        if not self.leads:
+            if shared and (record is None or record["key"] != key):
+                with tempfile.TemporaryDirectory(prefix="embedtrain-") as scratch:
+                    work(Path(scratch))
+            record = self._await(folder, key)
+        elif record and record["key"] == key:
             logger.info("%s: kept from an earlier run, nothing it depends on has changed", name)
         else:
             if record:
@@ -115,14 +135,40 @@ class Run:
         self.manifest.update(values)
         self.write_manifest()
 
+    def note_choices(self, **choices: Choice) -> None:
+        """Say what was chosen, such as the device, and put it into the manifest with its reason."""
+        for name, choice in choices.items():
+            logger.info("%s: %s", name, choice)
+        self.note(**{name: asdict(choice) for name, choice in choices.items()})
+
+    def keep(self, source: Path, name: str) -> None:
+        """Copy a folder of a stage to the top of the run; where the stage has none, none is left there."""
+        target = self.folder / name
+        if not self.leads:
+            return
+        if not source.is_dir():
+            shutil.rmtree(target, ignore_errors=True)
+        elif not target.is_dir() or sha256_of_folder(source) != sha256_of_folder(target):
+            with whole_folder(target) as beside:
+                shutil.copytree(source, beside, dirs_exist_ok=True)
+
     def write_manifest(self) -> None:
         """Write ``manifest.json``."""
-        write_json(self.folder / "manifest.json", self.manifest)
+        if self.leads:
+            write_json(self.folder / "manifest.json", self.manifest)
 
     @property
     def seconds(self) -> dict[str, float]:
         """Seconds each stage took when it was run."""
         return {name: stage["seconds"] for name, stage in self.manifest["stages"].items()}
+
+    def _await(self, folder: Path, key: str) -> dict[str, Any]:
+        """The record of a stage once the first process has done it; torchrun ends this one when that one fails."""
+        while True:
+            record = self._record(folder)
+            if record and record["key"] == key:
+                return record
+            time.sleep(WAIT_SECONDS)
 
     @staticmethod
     def _record(folder: Path) -> dict[str, Any] | None:

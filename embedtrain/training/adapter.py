@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -58,8 +59,10 @@ def _passes_of_like_length(joined: Mapping[str, Any]) -> list[tuple[Tensor, int]
     mask = joined.get("attention_mask")
     rows, longest = joined["input_ids"].shape
     whole = [(torch.arange(rows), longest)]
+    if mask is None or mask.device.type != "cpu" or (dist.is_available() and dist.is_initialized()):
+        return whole  # a model wrapped for distribution is to be called equally often by all processes
     # Padding on the left cannot be cut off without moving the positions of the real tokens.
-    if mask is None or mask.device.type != "cpu" or not bool(mask[:, 0].all()):
+    if not bool(mask[:, 0].all()):
         return whole
     lengths, order = mask.sum(dim=1).sort(stable=True)
     # With the k shortest in a pass of their own, those k rows are as wide as the k-th.

@@ -1,28 +1,30 @@
-"""Contrastive SBERT training: a bi-encoder from scored or positive pairs, the best weights by dev."""
+"""Contrastive SBERT training: a bi-encoder from scored, labelled or positive pairs, triplets and more, by dev."""
 
-from typing import Literal
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 
-from embedtrain.data.batching import like_length_batches, unique_batches
 from embedtrain.evaluation.statistics import pearson, spearman
 from embedtrain.evaluation.sts import cosine_of_pairs
 from embedtrain.losses import CosineSimilarityLoss, MultipleNegativesRankingLoss
 from embedtrain.models.hardware import autocast
 from embedtrain.training.adapter import LossAdapter
-from embedtrain.training.settings import TrainingSettings
-from embedtrain.training.trainer import DevResult, History, fit
+from embedtrain.training.history import DevMetric, DevResult, History
+from embedtrain.training.settings import EngineSettings, TrainingSettings
+from embedtrain.training.tasks import LABEL, Task
+from embedtrain.training.tokens import TextTable, TokenTable
+from embedtrain.training.trainer import fit
+
+logger = logging.getLogger(__name__)
 
 BiEncoderLoss = Literal["cosine", "mnrl"]
-
-
-def token_counts(model: SentenceTransformer, texts: list[str]) -> np.ndarray:
-    """Tokens of each text as the model sees it (special tokens included, cut at its maximum length), (texts,)."""
-    encoded = model.tokenizer(texts, truncation=True, max_length=model.max_seq_length, return_attention_mask=False)
-    return np.array([len(ids) for ids in encoded["input_ids"]])
+ROWS_COMPARED = 8
 
 
 def scored(predictions: np.ndarray, pairs: pd.DataFrame) -> DevResult:
@@ -44,7 +46,7 @@ def train_biencoder(
     description: str = "bi-encoder",
     untrained: DevResult | None = None,
 ) -> History:
-    """Fit a bi-encoder in place; it ends with the weights of its best dev Spearman.
+    """Fit a bi-encoder to scored pairs in place; it ends with the weights of its best dev Spearman.
 
     Args:
         model: The encoder, on the device to train on.
@@ -62,38 +64,22 @@ def train_biencoder(
     Returns:
         What happened.
     """
-    columns = {name: pairs[name].tolist() for name in ("sentence1", "sentence2")}
+    table = pairs[["sentence1", "sentence2"]]
     if loss == "cosine":
-        # Both sentences of a pair run in one pass, padded to the longest of the batch, so the longer one decides.
-        lengths = np.maximum(*(token_counts(model, texts) for texts in columns.values()))
-
-        def batches_of_epoch(epoch: int) -> list[list[int]]:
-            return like_length_batches(lengths, batch_size=settings.batch_size, seed=seed, epoch=epoch)
-
-        columns["label"] = pairs["score"].astype("float32").tolist()
+        table = table.assign(label=pairs["score"].astype("float32"))
+        task = Task("pairs", table, CosineSimilarityLoss())
     else:
-        texts = list(columns.values())
-
-        def batches_of_epoch(epoch: int) -> list[list[int]]:
-            return unique_batches(texts, batch_size=settings.batch_size, seed=seed, epoch=epoch)
+        task = Task("pairs", table, MultipleNegativesRankingLoss(), batches="unique")
 
     def dev_metric(current: SentenceTransformer) -> DevResult:
         with autocast(current.device.type, precision):
             cosines = cosine_of_pairs(current, dev["sentence1"].tolist(), dev["sentence2"].tolist())
         return scored(cosines, dev)
 
-    return fit(
-        SentenceTransformerTrainer,
+    return train_tasks(
         model,
-        pairs=Dataset.from_dict(columns),
-        batches_of_epoch=batches_of_epoch,
-        loss=LossAdapter(
-            model,
-            CosineSimilarityLoss() if loss == "cosine" else MultipleNegativesRankingLoss(),
-            precision=precision,
-        ),
+        [task],
         dev_metric=dev_metric,
-        metric="spearman",
         untrained=untrained or "score",
         settings=settings,
         max_steps=max_steps or settings.steps_for(len(pairs)),
@@ -101,3 +87,101 @@ def train_biencoder(
         precision=precision,
         description=description,
     )
+
+
+def train_tasks(
+    model: SentenceTransformer,
+    tasks: Sequence[Task],
+    *,
+    dev_metric: DevMetric,
+    metric: str = "spearman",
+    untrained: DevResult | Literal["score", "skip"] = "score",
+    settings: TrainingSettings,
+    engine: EngineSettings | None = None,
+    max_steps: int | None = None,
+    until_share: float | None = None,
+    seed: int = 42,
+    precision: str = "fp32",
+    description: str = "bi-encoder",
+    checkpoints: Path | None = None,
+) -> History:
+    """Fit a bi-encoder in place to one table or several, each with its own loss; it ends with its best weights on dev.
+
+    Args:
+        model: The encoder, on the device to train on.
+        tasks: Tables with their losses.
+        dev_metric: Scores the model on dev.
+        metric: The key of its scores that decides; higher is better.
+        untrained: What the model scores as it is, where that is known; ``score`` to find out, ``skip`` not to.
+        settings: Batch size, learning rate, evaluations, patience.
+        engine: How it is computed; by default as ``EngineSettings()`` says.
+        max_steps: Optimiser steps at most; by default ``settings.epochs`` passes over all tables.
+        until_share: Leave off at the first evaluation after this share of the steps; a later call with the same
+            checkpoints goes on.
+        seed: Of the order of batches and of dropout.
+        precision: ``bf16`` (autocast) or ``fp32``.
+        description: Name on the progress bar.
+        checkpoints: A folder to keep checkpoints in, and to go on from when there are some. It belongs to one training:
+            what else it was given is not compared.
+
+    Returns:
+        What happened.
+
+    Raises:
+        UserError: When the loss is not finite, with the step and the texts.
+    """
+    with tempfile.TemporaryDirectory(prefix="embedtrain-tokens-") as folder:
+        tables = [tokenised(model, task, Path(folder) / f"{number}.arrow") for number, task in enumerate(tasks)]
+        return fit(
+            SentenceTransformerTrainer,
+            model,
+            tasks=tasks,
+            tables=tables,
+            adapters=[LossAdapter(model, task.loss, precision=precision, guide=task.guide) for task in tasks],
+            dev_metric=dev_metric,
+            metric=metric,
+            untrained=untrained,
+            settings=settings,
+            engine=engine or EngineSettings(),
+            max_steps=max_steps,
+            until_share=until_share,
+            seed=seed,
+            precision=precision,
+            description=description,
+            checkpoints=checkpoints,
+        )
+
+
+def tokenised(model: SentenceTransformer, task: Task, path: Path) -> TokenTable | TextTable:
+    """A task's texts as tokens on disk; or as they are, for models that do more than look tokens up.
+
+    Args:
+        model: The encoder whose tokenizer is used.
+        task: The rows.
+        path: Where the tokens are kept.
+    """
+    columns = {name: task.table[name] for name in task.text_columns}
+    labels = task.table[LABEL].to_numpy() if LABEL in task.table else None
+
+    def tokenise(texts: list[str]) -> Any:
+        return model.tokenizer(
+            texts, truncation=True, max_length=model.max_seq_length, return_attention_mask=False, verbose=False
+        )
+
+    first = next(iter(columns.values())).iloc[:ROWS_COMPARED].tolist()
+    if not _same_as_preprocess(model, tokenise, first):
+        logger.info("%s: this model reads texts batch by batch, not as tokens", task.name)
+        return TextTable(columns, preprocess=model.preprocess, labels=labels)
+    pad = model.tokenizer.pad_token_id or 0
+    return TokenTable(path, columns, tokenise=tokenise, labels=labels, pad_id=pad)
+
+
+def _same_as_preprocess(model: SentenceTransformer, tokenise: Any, texts: list[str]) -> bool:
+    """Whether tokenising alone gives what the model makes of texts itself."""
+    try:
+        wanted = model.preprocess(texts)
+        got = tokenise(texts)["input_ids"]
+        mask = wanted["attention_mask"].bool()
+        return all(wanted["input_ids"][row][mask[row]].tolist() == ids for row, ids in enumerate(got))
+    except (TypeError, KeyError, AttributeError, ValueError):
+        return False

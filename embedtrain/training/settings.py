@@ -1,8 +1,11 @@
 """The options of one training, with their units and checks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from embedtrain.errors import Problems
+
+Mix = Literal["proportional", "round_robin"]
 
 
 @dataclass(frozen=True)
@@ -50,5 +53,37 @@ class TrainingSettings:
 
     def steps_for(self, pairs: int) -> int:
         """Optimiser steps for ``epochs`` passes over ``pairs`` training pairs, or ``min_steps`` if that is more."""
-        batches = -(-pairs // self.batch_size)
+        return self.steps_for_batches(-(-pairs // self.batch_size))
+
+    def steps_for_batches(self, batches: float) -> int:
+        """Optimiser steps for ``epochs`` passes over so many batches, or ``min_steps`` if that is more."""
         return max(self.min_steps, round(self.epochs * batches))
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How a training is computed, beside what is learnt.
+
+    Args:
+        batch_tokens: Tokens in a batch, padding counted, in place of a number of rows; for losses that look at each row
+            alone.
+        mix: Several tables: ``proportional`` draws from each as often as it has batches, ``round_robin`` from each in
+            turn until the shortest is used up.
+        gradient_accumulation: Batches whose gradients make one step.
+        gradient_checkpointing: Compute activations a second time instead of keeping them: less memory, slower.
+        compile: Pass the model through ``torch.compile``.
+        pack: Let texts lie end to end without padding on a GPU, where the architecture allows it.
+        save_every: Steps between two checkpoints; by default one at each evaluation; 0 writes none.
+        report_to: Trackers to log to, such as ``tensorboard``, ``wandb`` or ``mlflow``.
+        log_folder: Where TensorBoard's files go, unless the environment says so.
+    """
+
+    batch_tokens: int | None = None
+    mix: Mix = "proportional"
+    gradient_accumulation: int = 1
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    pack: bool = True
+    save_every: int | None = None
+    report_to: list[str] = field(default_factory=list)
+    log_folder: str | None = None

@@ -1,325 +1,220 @@
 """One engine for every model: sentence-transformers' trainers, our batches, bf16, and the best weights kept."""
 
 import logging
+import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
-from datasets import Dataset
-from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.model import BaseModel
-from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.base.trainer import BaseTrainer
 from torch import nn
-from tqdm.auto import tqdm
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import SaveStrategy
 
+from embedtrain.models.adapting import enable_gradient_checkpointing
+from embedtrain.models.hardware import tf32_products
+from embedtrain.models.packing import packed
+from embedtrain.training import checkpoints as stored
 from embedtrain.training.cpu import fast_dropout, memory_kept_mapped
-from embedtrain.training.settings import TrainingSettings
+from embedtrain.training.engine import Engine, gather_across_ranks
+from embedtrain.training.history import DevMetric, DevResult, History
+from embedtrain.training.keeper import DevEvaluator, Keeper
+from embedtrain.training.settings import EngineSettings, TrainingSettings
+from embedtrain.training.steps import Rows, Schedule, Share, epoch_batches
+from embedtrain.training.tasks import Task
+from embedtrain.training.tokens import TextTable, TokenTable
 
 logger = logging.getLogger(__name__)
 
-BatchesOfEpoch = Callable[[int], list[list[int]]]
 LOSSES_LOGGED = 200
-
-
-@dataclass(frozen=True)
-class DevResult:
-    """What a model scored on dev: correlations or other metrics by name, and its predictions, (rows,)."""
-
-    scores: Mapping[str, float]
-    predictions: np.ndarray
-
-
-DevMetric = Callable[[Any], DevResult]
-
-
-@dataclass
-class History:
-    """What happened in one training; ``as_dict`` is what a run keeps of it.
-
-    ``steps`` holds ``step``, ``loss`` (mean since the last entry) and ``learning_rate``; ``evaluations`` holds ``step``
-    and the dev metrics, step 0 being the model before training. ``best_predictions`` are those of the best step on dev.
-    """
-
-    train_pairs: int
-    max_steps: int
-    steps: list[dict[str, float]] = field(default_factory=list)
-    evaluations: list[dict[str, float]] = field(default_factory=list)
-    best_step: int = 0
-    stopped_early: bool = False
-    seconds: float = 0.0
-    pairs_per_second: float = 0.0
-    best_predictions: np.ndarray | None = field(default=None, repr=False)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, without the predictions."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "best_predictions"}
-
-
-class EpochSampler(DefaultBatchSampler):
-    """Batches that a function makes for each epoch, as the batch sampler that sentence-transformers' trainers take."""
-
-    def __init__(self, rows: int, *, batch_size: int, batches_of_epoch: BatchesOfEpoch) -> None:
-        super().__init__(range(rows), batch_size=batch_size, drop_last=False)
-        self.batches_of_epoch = batches_of_epoch
-        self._made: tuple[int, list[list[int]]] | None = None
-
-    def __iter__(self) -> Iterator[list[int]]:
-        yield from self._batches()
-
-    def __len__(self) -> int:
-        """How many batches this epoch has, exactly."""
-        return len(self._batches())
-
-    def _batches(self) -> list[list[int]]:
-        if self._made is None or self._made[0] != self.epoch:
-            self._made = (self.epoch, self.batches_of_epoch(self.epoch))
-        return self._made[1]
-
-
-class DevEvaluator(BaseEvaluator):
-    """A dev metric in the form that sentence-transformers' trainers call."""
-
-    def __init__(self, dev_metric: DevMetric) -> None:
-        super().__init__()
-        self.dev_metric = dev_metric
-        self.latest: DevResult | None = None
-
-    def __call__(
-        self, model: BaseModel, output_path: str | None = None, epoch: int = -1, steps: int = -1
-    ) -> dict[str, float]:
-        """The metrics of the model as it is now; nothing is written to ``output_path``."""
-        self.latest = self.dev_metric(model)
-        return dict(self.latest.scores)
-
-
-class KeepBest(TrainerCallback):
-    """Records the history, keeps the best weights in memory, and stops when dev has not improved for a while."""
-
-    def __init__(
-        self,
-        history: History,
-        *,
-        evaluator: DevEvaluator,
-        untrained: DevResult | None,
-        metric: str,
-        patience: int,
-        description: str,
-    ) -> None:
-        self.history = history
-        self.evaluator = evaluator
-        self.untrained = untrained
-        self.metric = metric
-        self.patience = patience
-        self.description = description
-        self.best_score = -float("inf")
-        self.best_weights: dict[str, torch.Tensor] = {}
-        self.evaluations_without_gain = 0
-        self.bar: tqdm | None = None
-
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: nn.Module | None = None,
-        **_: Any,
-    ) -> None:
-        """Open the progress bar, and note what is known of the untrained model."""
-        if self.untrained is not None and model is not None:
-            self._note(self.untrained, step=0, model=model)
-        self.bar = tqdm(total=state.max_steps, desc=self.description, unit="step", leave=False, disable=None)
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Advance the progress bar."""
-        if self.bar is not None:
-            self.bar.update(1)
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
-        """Note the training loss."""
-        if logs and "loss" in logs:
-            self.history.steps.append(
-                {"step": state.global_step, "loss": logs["loss"], "learning_rate": logs["learning_rate"]}
-            )
-
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: nn.Module | None = None,
-        **_: Any,
-    ) -> None:
-        """Note the dev metrics, keep the best weights so far, and stop after too many evaluations without gain."""
-        if model is None or self.evaluator.latest is None:
-            raise RuntimeError("the trainer evaluated without the dev metric")
-        if self._note(self.evaluator.latest, step=state.global_step, model=model):
-            return
-        self.evaluations_without_gain += 1
-        if self.patience and self.evaluations_without_gain >= self.patience and state.global_step < state.max_steps:
-            self.history.stopped_early = True
-            control.should_training_stop = True
-
-    def _note(self, result: DevResult, *, step: int, model: nn.Module) -> bool:
-        """Record an evaluation; whether it is the best so far."""
-        self.history.evaluations.append({"step": step, **result.scores})
-        if self.bar is not None:
-            self.bar.set_postfix({name: f"{100 * value:.2f}" for name, value in result.scores.items()})
-        if result.scores[self.metric] <= self.best_score:
-            return False
-        self.best_score = result.scores[self.metric]
-        self.history.best_step = step
-        self.history.best_predictions = result.predictions
-        self.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        self.evaluations_without_gain = 0
-        return True
-
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Close the progress bar."""
-        if self.bar is not None:
-            self.bar.close()
 
 
 def fit(
     trainer_class: type[BaseTrainer],
     model: BaseModel,
     *,
-    pairs: Dataset,
-    batches_of_epoch: BatchesOfEpoch,
-    loss: nn.Module,
+    tasks: Sequence[Task],
+    tables: Sequence[TokenTable | TextTable],
+    adapters: Sequence[nn.Module],
     dev_metric: DevMetric,
     metric: str,
     untrained: DevResult | Literal["score", "skip"],
     settings: TrainingSettings,
-    max_steps: int,
+    engine: EngineSettings,
+    max_steps: int | None = None,
+    until_share: float | None = None,
     seed: int,
     precision: str,
     description: str,
+    checkpoints: Path | None = None,
 ) -> History:
     """Train a model in place and leave it with the weights of its best dev evaluation.
 
     Args:
         trainer_class: sentence-transformers' trainer for this kind of model.
         model: The model, on the device to train on.
-        pairs: Training rows: text columns and a ``label`` column where the loss takes one.
-        batches_of_epoch: From an epoch's number to its batches of row numbers.
-        loss: The loss in the form that the trainer calls.
+        tasks: What it is trained on.
+        tables: The tasks' tokens.
+        adapters: The tasks' losses, called with tokenised columns and the target.
         dev_metric: Scores the model on dev; called ``settings.evaluations`` times.
         metric: The key of ``dev_metric``'s scores that decides; higher is better.
         untrained: What the model scores before the first step, so that training cannot end with a worse one: the result
             where it is known, ``score`` to find out, or ``skip`` for a new head that says nothing yet.
-        settings: Batch size, learning rate, evaluations and patience; ``max_steps`` replaces its epochs.
-        max_steps: Optimiser steps at most.
+        settings: Batch size, learning rate, evaluations and patience.
+        engine: How it is computed.
+        max_steps: Optimiser steps at most; by default ``settings.epochs`` passes over the rows.
+        until_share: Leave off at the first evaluation after this share of the steps, with a checkpoint from which a
+            later call goes on; the schedule of the learning rate is that of the whole training.
         seed: Of the order of batches and of dropout.
-        precision: ``bf16`` for autocast, or ``fp32``.
+        precision: ``bf16`` for autocast, ``tf32`` or ``fp32``.
         description: Name on the progress bar.
+        checkpoints: A folder to keep checkpoints in, and to go on from when there are some.
 
     Returns:
         What happened, with the time it took in seconds.
+
+    Raises:
+        UserError: When the loss is not finite, with the step and the texts.
     """
     on_cpu = model.device.type == "cpu"
-    history = History(train_pairs=len(pairs), max_steps=max_steps)
-    evaluator = DevEvaluator(dev_metric)
-    keeper = KeepBest(
-        history,
-        evaluator=evaluator,
-        untrained=untrained if isinstance(untrained, DevResult) else None,
-        metric=metric,
-        patience=settings.patience,
-        description=description,
-    )
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="embedtrain-"))
+        stack.enter_context(tf32_products(precision))
         if on_cpu:
             stack.enter_context(memory_kept_mapped())
             stack.enter_context(fast_dropout(model))
+        elif engine.pack and precision == "bf16":
+            logger.info("%s: %s", description, stack.enter_context(packed(model)))
+        if engine.gradient_checkpointing:
+            enable_gradient_checkpointing(model)
+        if engine.log_folder is not None:
+            # The trainer's own place would be beside the checkpoints, which do not stay.
+            os.environ.setdefault("TENSORBOARD_LOGGING_DIR", engine.log_folder)
         arguments = trainer_class.training_args_class(
-            output_dir=scratch,
-            max_steps=max_steps,
+            output_dir=str(checkpoints or scratch),
             per_device_train_batch_size=settings.batch_size,
+            gradient_accumulation_steps=engine.gradient_accumulation,
+            torch_compile=engine.compile,
             learning_rate=settings.learning_rate,
-            warmup_steps=round(settings.warmup_share * max_steps),
             weight_decay=settings.weight_decay,
             max_grad_norm=settings.max_gradient_norm,
             optim="adamw_torch_fused",
             bf16=precision == "bf16",
             use_cpu=on_cpu,
             seed=seed,
-            batch_sampler=_sampler_of(batches_of_epoch),
             eval_strategy="steps",
-            eval_steps=max(1, -(-max_steps // settings.evaluations)),
             eval_on_start=untrained == "score",
-            save_strategy="no",
-            logging_steps=max(1, max_steps // LOSSES_LOGGED),
+            logging_nan_inf_filter=False,
+            ignore_data_skip=True,
+            # Processes may run a batch in different numbers of passes; no buffer of an encoder changes in training.
+            ddp_broadcast_buffers=False,
+            ddp_backend="gloo" if on_cpu and "RANK" in os.environ else None,
             dataloader_pin_memory=not on_cpu,
-            report_to="none",
+            report_to=engine.report_to or "none",
             disable_tqdm=True,
         )
         # One process uses one device: several would be wrapped in DataParallel, which drops autocast and changes the
         # batch. More of them are what torchrun is for.
         arguments._n_gpu = min(arguments.n_gpu, 1)
-        trainer = _without_model_card(trainer_class)(
-            model=model,
-            args=arguments,
-            train_dataset=pairs,
-            loss=loss,
-            evaluator=evaluator,
-            callbacks=[keeper],
+        world_size = arguments.world_size
+        of_epoch = epoch_batches(
+            tasks, tables, batch_size=settings.batch_size, engine=engine, world_size=world_size, seed=seed
         )
-        for callback in ("PrinterCallback", "ProgressCallback"):
-            _remove_callback(trainer, callback)
-        started = time.perf_counter()
-        trainer.train()
-        history.seconds = time.perf_counter() - started
-        history.pairs_per_second = trainer.state.global_step * settings.batch_size / history.seconds
-        # The trainer leaves its autocast wrapped around the model's forward, which would outlive the training.
-        trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-        model.load_state_dict(keeper.best_weights)
-    logger.info("%s", _summary(description, history, metric))
+        if max_steps is None:
+            max_steps = settings.steps_for_batches(len(of_epoch(0)) / engine.gradient_accumulation)
+        interval = _time_events(
+            arguments, settings, engine, max_steps=max_steps, keeps_checkpoints=checkpoints is not None
+        )
+        until_step = None
+        if until_share is not None:
+            evaluations = -(-round(until_share * max_steps) // interval)
+            until_step = min(max_steps, max(1, evaluations) * interval)
+        history = History(train_pairs=sum(len(table) for table in tables), max_steps=max_steps)
+        evaluator = DevEvaluator(dev_metric)
+        keeper = Keeper(
+            history,
+            evaluator=evaluator,
+            untrained=untrained if isinstance(untrained, DevResult) else None,
+            metric=metric,
+            patience=settings.patience,
+            until_step=until_step,
+            description=description,
+        )
+        found = stored.last_whole(checkpoints) if checkpoints is not None else None
+        steps_done = 0
+        if found is not None:
+            keeper.resume(found, device=model.device)
+            steps_done = int(found.name.rpartition("-")[2])
+            arguments.eval_on_start = False
+            logger.info("%s: going on from step %d of %d", description, steps_done, max_steps)
+        if world_size > 1:
+            for adapter in adapters:
+                gather_across_ranks(adapter)
+        trainer = _trainer(trainer_class, model, arguments, adapters, evaluator, keeper)
+        trainer.rows = Rows(tables)
+        trainer.schedule = Schedule(
+            of_epoch,
+            first=steps_done * engine.gradient_accumulation,
+            last=max_steps * engine.gradient_accumulation,
+            rank=arguments.process_index,
+            world_size=world_size,
+        )
+        trainer.describe = lambda share: _texts(tasks[share.task], share)
+        trainer.count = keeper.count
+        if not keeper.ended and (until_step is None or steps_done < until_step):
+            started = time.perf_counter()
+            trainer.train(resume_from_checkpoint=str(found) if found is not None else None)
+            history.seconds += time.perf_counter() - started
+            # The trainer leaves its autocast wrapped around the model's forward, which would outlive the training.
+            trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+            for adapter in adapters:
+                adapter.model = model
+        if keeper.best_weights:
+            model.load_state_dict(keeper.best_weights)
+    logger.info("%s", history.summary(description, metric))
     return history
 
 
-def _sampler_of(batches_of_epoch: BatchesOfEpoch) -> Callable[..., DefaultBatchSampler]:
-    def make(dataset: Dataset, *, batch_size: int, **_: Any) -> DefaultBatchSampler:
-        return EpochSampler(len(dataset), batch_size=batch_size, batches_of_epoch=batches_of_epoch)
-
-    return make
-
-
-def _without_model_card(trainer_class: type[BaseTrainer]) -> type[BaseTrainer]:
-    class Trainer(trainer_class):  # type: ignore[misc, valid-type]
-        """The trainer without its model card callback, which samples the data set and may ask the hub."""
-
-        def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-            """Add nothing."""
-
-    return Trainer
+def _time_events(
+    arguments: Any, settings: TrainingSettings, engine: EngineSettings, *, max_steps: int, keeps_checkpoints: bool
+) -> int:
+    """Set when there is what; the steps between two evaluations."""
+    arguments.max_steps = max_steps
+    arguments.warmup_steps = round(settings.warmup_share * max_steps)
+    arguments.eval_steps = max(1, -(-max_steps // settings.evaluations))
+    arguments.logging_steps = max(1, max_steps // LOSSES_LOGGED)
+    every = arguments.eval_steps if engine.save_every is None else engine.save_every
+    arguments.save_strategy = SaveStrategy.STEPS if keeps_checkpoints and every else SaveStrategy.NO
+    arguments.save_steps = max(1, every)
+    return int(arguments.eval_steps)
 
 
-def _remove_callback(trainer: BaseTrainer, name: str) -> None:
-    for callback in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == name]:
+def _trainer(
+    trainer_class: type[BaseTrainer],
+    model: BaseModel,
+    arguments: Any,
+    adapters: Sequence[nn.Module],
+    evaluator: DevEvaluator,
+    keeper: Keeper,
+) -> Any:
+    made: Any = type("EngineTrainer", (Engine, trainer_class), {})
+    # The losses go to the trainer for what they learn themselves; the engine calls them on its own.
+    losses: Any = adapters[0] if len(adapters) == 1 else {str(place): a for place, a in enumerate(adapters)}
+    trainer = made(model=model, args=arguments, loss=losses, evaluator=evaluator, callbacks=[keeper])
+    trainer.adapters = list(adapters)
+    for callback in [
+        c for c in trainer.callback_handler.callbacks if type(c).__name__ in ("PrinterCallback", "ProgressCallback")
+    ]:
         trainer.remove_callback(callback)
+    return trainer
 
 
-def _summary(description: str, history: History, metric: str) -> str:
-    scores = {evaluation["step"]: evaluation[metric] for evaluation in history.evaluations}
-    last = max(scores)
-    ended = f"stopped early at step {last} of {history.max_steps}" if history.stopped_early else f"{last} steps"
-    return (
-        f"{description}: {ended} over {history.train_pairs} pairs in {history.seconds:.0f} s "
-        f"({history.pairs_per_second:.0f} pairs/s); best dev {metric} {100 * scores[history.best_step]:.2f} "
-        f"at step {history.best_step}"
-    )
+def _texts(task: Task, share: Share) -> list[str]:
+    rows = task.table.iloc[share.rows]
+    return [
+        f"{task.name}, row {row}: " + " | ".join(repr(text) for text in texts)
+        for row, texts in zip(rows.index, rows[task.text_columns].itertuples(index=False), strict=True)
+    ]

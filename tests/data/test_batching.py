@@ -1,11 +1,11 @@
-"""Batches: complete, reproducible, new in every epoch; with less padding, or without a text twice."""
+"""Batches of like length: complete, reproducible, new in every epoch; with less padding, and within a budget."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedtrain.data import like_length_batches, unique_batches
+from embedtrain.data import like_length_batches, split_for_ranks, token_budget_batches
 
 LENGTHS = st.lists(st.integers(0, 512), max_size=200)
 SKEWED = np.random.default_rng(0).lognormal(mean=2.7, sigma=0.7, size=2_000).astype(int) + 3
@@ -110,58 +110,117 @@ def test_a_table_of_lengths_is_refused():
         like_length_batches(np.ones((2, 2)), batch_size=1, seed=0, epoch=0)
 
 
-TEXTS = st.sampled_from("abcdefgh") | st.text(max_size=3)
-ROWS = st.lists(st.tuples(TEXTS, TEXTS), max_size=120)
+BUDGETS = st.integers(1, 3_000)
+MAX_ROWS = st.none() | st.integers(1, 20)
 
 
-def columns_of(rows):
-    return [[row[place] for row in rows] for place in (0, 1)]
+def longest_possible(batch, lengths, budget, max_rows):
+    """Rows that fit beside the longest of a batch."""
+    fitting = budget // max(1, *(lengths[index] for index in batch), 1)
+    return max(1, fitting if max_rows is None else min(fitting, max_rows))
 
 
-@given(ROWS, st.integers(1, 20), st.integers(0, 9), st.integers(0, 9))
-def test_no_text_stands_in_two_rows_of_a_batch(rows, batch_size, seed, epoch):
-    batches = unique_batches(columns_of(rows), batch_size=batch_size, seed=seed, epoch=epoch)
-    assert sorted(row for batch in batches for row in batch) == list(range(len(rows)))
-    assert all(1 <= len(batch) <= batch_size for batch in batches)
+@given(LENGTHS, BUDGETS, MAX_ROWS, st.integers(0, 9), st.integers(0, 9), st.integers(1, 20))
+def test_every_row_stands_in_exactly_one_batch_within_the_budget(lengths, budget, max_rows, seed, epoch, window):
+    batches = token_budget_batches(lengths, budget=budget, seed=seed, epoch=epoch, max_rows=max_rows, window=window)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     for batch in batches:
-        texts = [text for row in batch for text in set(rows[row])]
-        assert len(texts) == len(set(texts))
+        assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= budget
+        assert max_rows is None or len(batch) <= max_rows
 
 
-@given(st.integers(0, 200), st.integers(1, 40), st.integers(0, 9))
-def test_without_repeats_all_but_one_batch_are_full(count, batch_size, epoch):
-    columns = [[f"a{row}" for row in range(count)], [f"b{row}" for row in range(count)]]
-    sizes = [len(batch) for batch in unique_batches(columns, batch_size=batch_size, seed=0, epoch=epoch)]
-    assert len(sizes) == -(-count // batch_size)
-    assert sizes.count(batch_size) >= count // batch_size
+@given(LENGTHS, BUDGETS, MAX_ROWS, st.integers(0, 9))
+def test_at_most_one_batch_has_room_for_another_row(lengths, budget, max_rows, epoch):
+    batches = token_budget_batches(lengths, budget=budget, seed=0, epoch=epoch, max_rows=max_rows)
+    assert sum(len(batch) < longest_possible(batch, lengths, budget, max_rows) for batch in batches) <= 1
 
 
-def test_repeats_that_leave_room_leave_batches_full():
-    # Each of 100 questions has 5 answers.
-    columns = [[f"q{row // 5}" for row in range(500)], [f"a{row}" for row in range(500)]]
-    sizes = [len(batch) for batch in unique_batches(columns, batch_size=32, seed=0, epoch=0)]
-    assert sizes.count(32) >= 14
-    assert len(sizes) <= 17
+@given(LENGTHS, BUDGETS, st.integers(0, 9), st.integers(0, 9))
+def test_seed_and_epoch_determine_the_batches_of_a_budget(lengths, budget, seed, epoch):
+    first, second = (token_budget_batches(lengths, budget=budget, seed=seed, epoch=epoch) for _ in range(2))
+    assert first == second
 
 
-def test_a_text_in_every_row_makes_batches_of_one():
-    columns = [["the same"] * 3000, [str(row) for row in range(3000)]]
-    assert len(unique_batches(columns, batch_size=64, seed=0, epoch=0)) == 3000
+@given(st.integers(0, 1000), st.integers(0, 1000))
+def test_epochs_and_seeds_give_other_batches_of_a_budget(seed, epoch):
+    batches = token_budget_batches(SKEWED[:200], budget=200, seed=seed, epoch=epoch)
+    assert batches != token_budget_batches(SKEWED[:200], budget=200, seed=seed, epoch=epoch + 1)
+    assert batches != token_budget_batches(SKEWED[:200], budget=200, seed=seed + 1, epoch=epoch)
 
 
-def test_unique_batches_follow_seed_and_epoch():
-    columns = [[f"q{row // 3}" for row in range(300)], [f"a{row}" for row in range(300)]]
+@given(LENGTHS, BUDGETS, MAX_ROWS, st.integers(1, 5), st.integers(0, 9))
+def test_every_rank_keeps_within_its_part_of_the_budget(lengths, budget, max_rows, ranks, epoch):
+    batches = token_budget_batches(lengths, budget=budget, seed=0, epoch=epoch, max_rows=max_rows, ranks=ranks)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    # The last rows may be too few for all ranks, all other batches have the same number for each.
+    assert sum(len(batch) % ranks > 0 for batch in batches) <= 1
+    for batch in batches:
+        assert max_rows is None or len(batch) <= max(max_rows, ranks)
+        for share in split_for_ranks(batch, ranks):
+            longest = max((lengths[index] for index in share), default=0)
+            assert len(share) <= 1 or len(share) * longest <= budget / ranks
 
-    def batches(seed, epoch):
-        return unique_batches(columns, batch_size=16, seed=seed, epoch=epoch)
 
-    assert batches(1, 2) == batches(1, 2)
-    assert len({str(batches(*pair)) for pair in [(1, 2), (2, 1), (1, 3), (0, 3)]}) == 4
+def test_a_budget_is_used_up_and_little_of_it_is_padding():
+    batches = token_budget_batches(SKEWED, budget=512, seed=0, epoch=0)
+    cost = [len(batch) * SKEWED[batch].max() for batch in batches]
+    assert np.mean(cost) > 0.9 * 512
+    assert padding_share(batches, SKEWED) < 0.25 * padding_share(random_batches(len(SKEWED), 16), SKEWED)
 
 
-def test_unique_batches_refuse_what_does_not_fit():
-    with pytest.raises(ValueError, match="batch_size must be at least 1, found 0"):
-        unique_batches([["a"]], batch_size=0, seed=0, epoch=0)
-    with pytest.raises(ValueError, match=r"equally long, found \[1, 2\] rows"):
-        unique_batches([["a"], ["b", "c"]], batch_size=2, seed=0, epoch=0)
-    assert unique_batches([[], []], batch_size=2, seed=0, epoch=0) == []
+def test_partners_change_between_epochs_within_a_budget():
+    def partners(epoch):
+        batches = token_budget_batches(np.arange(1, 129), budget=1000, seed=0, epoch=epoch)
+        return {frozenset((one, other)) for batch in batches for one in batch for other in batch if one != other}
+
+    first, second = partners(0), partners(1)
+    assert len(first & second) < 0.7 * len(first)
+
+
+def test_the_order_of_batches_does_not_follow_their_lengths():
+    means = [SKEWED[batch].mean() for batch in token_budget_batches(SKEWED, budget=512, seed=0, epoch=0)]
+    assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.3
+    assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.3
+
+
+@pytest.mark.parametrize("lengths", [[7, 300, 5, 2], np.array([7, 300, 5, 2], dtype=np.uint16)])
+def test_a_row_beyond_the_budget_is_a_batch_of_its_own(lengths):
+    batches = token_budget_batches(lengths, budget=100, seed=0, epoch=0)
+    assert sorted(map(sorted, batches)) == [[0, 2, 3], [1]]
+    assert {type(index) for batch in batches for index in batch} == {int}
+
+
+def test_empty_rows_count_as_one_token():
+    sizes = [len(batch) for batch in token_budget_batches([0] * 10, budget=4, seed=0, epoch=0)]
+    assert sorted(sizes) == [2, 4, 4]
+
+
+def test_no_rows_give_no_batches_of_a_budget():
+    assert token_budget_batches([], budget=4, seed=0, epoch=0) == []
+
+
+@pytest.mark.parametrize("name", ["budget", "ranks", "window", "max_rows"])
+def test_a_budget_below_one_is_refused(name):
+    with pytest.raises(ValueError, match=f"^{name} must be at least 1, found 0$"):
+        token_budget_batches([1, 2], seed=0, epoch=0, **{"budget": 4, name: 0})
+
+
+def test_a_table_of_lengths_is_refused_with_a_budget():
+    with pytest.raises(ValueError, match="shape"):
+        token_budget_batches(np.ones((2, 2)), budget=1, seed=0, epoch=0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda epoch: like_length_batches(SKEWED, batch_size=24, seed=0, epoch=epoch),
+        lambda epoch: token_budget_batches(SKEWED, budget=600, seed=0, epoch=epoch),
+    ],
+)
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_ranks_get_about_equal_numbers_of_tokens(make, world_size):
+    for epoch in range(3):
+        for batch in make(epoch):
+            tokens = [SKEWED[share].sum() for share in split_for_ranks(batch, world_size) if share]
+            if len(batch) >= world_size:
+                assert max(tokens) - min(tokens) <= SKEWED[batch].max()

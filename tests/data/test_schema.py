@@ -11,6 +11,8 @@ from embedtrain.data import KINDS, SCORED_PAIRS, SENTENCES, TRIPLETS
         ("sentences", ("text",)),
         ("scored pairs", ("sentence1", "sentence2", "score")),
         ("labelled pairs", ("sentence1", "sentence2", "label")),
+        ("classified pairs", ("sentence1", "sentence2", "label")),
+        ("labelled sentences", ("text", "label")),
         ("positive pairs", ("anchor", "positive")),
         ("triplets", ("anchor", "positive", "negative")),
     ],

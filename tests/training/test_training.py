@@ -14,8 +14,8 @@ from embedtrain.models.hardware import autocast
 from embedtrain.models.loading import load_biencoder, load_crossencoder, resolve_model
 from embedtrain.training.biencoder import train_biencoder
 from embedtrain.training.crossencoder import train_crossencoder
+from embedtrain.training.history import DevResult
 from embedtrain.training.settings import TrainingSettings
-from embedtrain.training.trainer import DevResult
 
 SETTINGS = TrainingSettings(batch_size=16, min_steps=20, epochs=0.1, evaluations=4, patience=0, learning_rate=2e-3)
 

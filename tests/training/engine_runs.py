@@ -1,0 +1,96 @@
+"""Short trainings in a process of their own, for the tests that kill or pair processes.
+
+    python engine_runs.py MODEL CHECKPOINTS OUTPUT LOSS BATCH_SIZE [KILL_AT]
+
+writes the final weights and the loss of every step to OUTPUT (on rank 0).
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sentence_transformers import SentenceTransformer
+
+from embedtrain.losses import CoSENTLoss, CosineSimilarityLoss, MultipleNegativesRankingLoss
+from embedtrain.training.biencoder import scored, train_tasks
+from embedtrain.training.engine import Engine
+from embedtrain.training.settings import EngineSettings, TrainingSettings
+from embedtrain.training.tasks import Task
+
+WORDS = ["reset", "device", "password", "order", "refund", "login", "update", "phone", "cable", "battery", "screen"]
+STEPS = 12
+
+
+def pairs(rows, seed=0):
+    """Random pairs of one to six words, with a score."""
+    random = np.random.default_rng(seed)
+    texts = [
+        [" ".join(random.choice(WORDS, random.integers(1, 7))) + f" {side}{row}" for row in range(rows)]
+        for side in "ab"
+    ]
+    return pd.DataFrame({"sentence1": texts[0], "sentence2": texts[1], "score": random.random(rows).round(2)})
+
+
+def task_of(loss, rows):
+    """The rows as a task for a loss by its short name."""
+    texts = rows[["sentence1", "sentence2"]]
+    if loss == "mnrl":
+        return Task("pairs", texts, MultipleNegativesRankingLoss(), batches="unique")
+    made = CosineSimilarityLoss() if loss == "cosine" else CoSENTLoss()
+    return Task("pairs", texts.assign(label=rows["score"].astype("float32")), made)
+
+
+def dev_metric_on(dev):
+    """Correlations of cosines with the scores of some pairs."""
+    from embedtrain.evaluation.sts import cosine_of_pairs
+
+    return lambda model: scored(cosine_of_pairs(model, dev["sentence1"].tolist(), dev["sentence2"].tolist()), dev)
+
+
+def run(model, tasks, *, batch_size, checkpoints=None, engine=None, max_steps=STEPS, **more):
+    """Train with settings that let small differences show."""
+    settings = TrainingSettings(batch_size=batch_size, learning_rate=2e-3, evaluations=4, patience=0)
+    return train_tasks(
+        model,
+        tasks,
+        dev_metric=dev_metric_on(pairs(30, seed=1)),
+        settings=settings,
+        engine=engine or EngineSettings(),
+        max_steps=max_steps,
+        checkpoints=checkpoints,
+        **more,
+    )
+
+
+def main():
+    """One run as the arguments say."""
+    folder, checkpoints, output, loss, batch_size, *kill = sys.argv[1:]
+    if kill:
+        plain = Engine.training_step
+
+        def killed(self, *args, **named):
+            if self.state.global_step == int(kill[0]):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return plain(self, *args, **named)
+
+        Engine.training_step = killed
+    model = SentenceTransformer(folder, device="cpu")
+    if loss.endswith("-still"):  # two processes draw different dropout: none for comparing them
+        loss = loss.removesuffix("-still")
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+    where = None if checkpoints == "-" else Path(checkpoints)
+    history = run(model, [task_of(loss, pairs(90))], batch_size=int(batch_size), checkpoints=where)
+    if int(os.environ.get("RANK", "0")) == 0:
+        losses = [entry["loss"] for entry in history.steps]
+        evaluations = [entry["spearman"] for entry in history.evaluations]
+        torch.save({"weights": model.state_dict(), "losses": losses, "evaluations": evaluations}, output)
+
+
+if __name__ == "__main__":
+    main()
