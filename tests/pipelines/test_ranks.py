@@ -14,7 +14,7 @@ def torchrun(*command):
     starter = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [*starter, "embedtrain.cli", *command], env=environment, capture_output=True, text=True, check=False
+        [*starter, "embedtrain", *command], env=environment, capture_output=True, text=True, check=False
     )
 
 
