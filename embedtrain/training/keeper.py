@@ -159,7 +159,9 @@ class Keeper(TrainerCallback):
     ) -> None:
         """Note the dev metrics, keep the best weights so far, and stop after too many evaluations without gain."""
         # Only the first process holds the predictions; the metrics are sent to all, so that all stop together.
-        named = {name.removeprefix("eval_"): value for name, value in (metrics or {}).items() if "eval_" in name}
+        named = {
+            name.removeprefix("eval_"): value for name, value in (metrics or {}).items() if name.startswith("eval_")
+        }
         scores = {name: value for name, value in named.items() if name not in NOT_METRICS}
         if model is None or self.metric not in scores:
             raise RuntimeError(f"the dev metric {self.metric} is missing from {sorted(scores)}")

@@ -16,7 +16,26 @@ TOKEN_KEYS = ("input_ids", "token_type_ids")
 Tokenise = Callable[[list[Any]], Mapping[str, list[list[int]]]]
 
 
-class TokenTable:
+class _Rows:
+    """What both tables tell of their rows: ``lengths`` of each column, (rows,), and ``labels``, (rows,) or None."""
+
+    lengths: dict[str, np.ndarray]
+    labels: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.lengths.values())))
+
+    @property
+    def longest(self) -> np.ndarray:
+        """Length of the longest text of each row, (rows,)."""
+        return np.maximum.reduce(list(self.lengths.values()))
+
+    def label(self, rows: Sequence[int]) -> Tensor | None:
+        """The labels of some rows, or None for a table without labels."""
+        return None if self.labels is None else torch.from_numpy(self.labels[np.asarray(rows)])
+
+
+class TokenTable(_Rows):
     """The rows of a training table as lists of token numbers in an Arrow file that is mapped into memory.
 
     Memory grows by a few bytes a row (lengths, labels) and not with the texts, which stay on disk.
@@ -41,7 +60,6 @@ class TokenTable:
         self.columns = list(columns)
         self.labels = labels
         self.pad_id = pad_id
-        self.rows = len(next(iter(columns.values())))
         self.keys = self._write(path, columns, tokenise)
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         chunks = [reader.get_batch(number) for number in range(reader.num_record_batches)]
@@ -52,27 +70,15 @@ class TokenTable:
             for name in self.columns
         }
 
-    def __len__(self) -> int:
-        return self.rows
-
-    @property
-    def longest(self) -> np.ndarray:
-        """Tokens of the longest text of each row, (rows,)."""
-        return np.maximum.reduce(list(self.lengths.values()))
-
     def batch(self, rows: Sequence[int]) -> list[dict[str, Tensor]]:
         """For each column the padded ``input_ids`` and ``attention_mask`` (and ``token_type_ids``), (rows, longest)."""
         return [self._padded(name, rows) for name in self.columns]
-
-    def label(self, rows: Sequence[int]) -> Tensor | None:
-        """The labels of some rows, or None for a table without labels."""
-        return None if self.labels is None else torch.from_numpy(self.labels[np.asarray(rows)])
 
     def _write(self, path: Path, columns: Mapping[str, Any], tokenise: Tokenise) -> list[str]:
         """Tokenise and write chunk by chunk; the token keys that the tokenizer gives."""
         keys: list[str] = []
         writer: pa.ipc.RecordBatchFileWriter | None = None
-        for start in range(0, self.rows, CHUNK_ROWS):
+        for start in range(0, len(next(iter(columns.values()))), CHUNK_ROWS):
             arrays: dict[str, pa.Array] = {}
             for name, texts in columns.items():
                 some = (
@@ -107,7 +113,7 @@ class TokenTable:
         return features
 
 
-class TextTable:
+class TextTable(_Rows):
     """The same for models that are no plain transformers: texts in memory, made ready batch by batch.
 
     Args:
@@ -130,21 +136,9 @@ class TextTable:
         # Characters stand in for tokens.
         self.lengths = {name: series.str.len().to_numpy(dtype=np.int32) for name, series in columns.items()}
 
-    def __len__(self) -> int:
-        return len(next(iter(self.lengths.values())))
-
-    @property
-    def longest(self) -> np.ndarray:
-        """Characters of the longest text of each row, (rows,)."""
-        return np.maximum.reduce(list(self.lengths.values()))
-
     def batch(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """What the model makes of each column's texts."""
         return [dict(self.preprocess(texts[np.asarray(rows)].tolist())) for texts in self.texts.values()]
-
-    def label(self, rows: Sequence[int]) -> Tensor | None:
-        """The labels of some rows, or None for a table without labels."""
-        return None if self.labels is None else torch.from_numpy(self.labels[np.asarray(rows)])
 
 
 def _view(lists: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
