@@ -87,8 +87,8 @@ def parse_options() -> argparse.Namespace:
 
 def ours(files: dict[str, Path], folder: Path, *, seed: int, options: argparse.Namespace) -> dict:
     """This project's pipeline at its defaults, gold = train, unlabelled = the sentences of train."""
-    from embedtrain.pipelines.augsbert import augsbert
-    from embedtrain.pipelines.options import AugSBERTOptions
+    from embedtrain.pipelines.augsbert.options import AugSBERTOptions
+    from embedtrain.pipelines.augsbert.pipeline import augsbert
 
     if folder.exists():
         sys.exit(f"{folder} holds an earlier run, which would be continued and not timed: give another --work")

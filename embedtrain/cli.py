@@ -48,13 +48,13 @@ def run_augsbert(arguments: Sequence[str]) -> int:
     """``embedtrain augsbert``: parse the options, run the pipeline, show the results."""
     # Options are parsed before the pipeline is imported, so that a misspelt one is answered at once.
     from embedtrain.arguments import parse
-    from embedtrain.pipelines.options import AugSBERTOptions
+    from embedtrain.pipelines.augsbert.options import AugSBERTOptions
 
     options = parse(AugSBERTOptions, arguments, command="augsbert", summary=COMMANDS["augsbert"])
     if options is None:
         return 0
-    from embedtrain.pipelines.augsbert import augsbert
-    from embedtrain.pipelines.judging import results_table
+    from embedtrain.pipelines.augsbert.judging import results_table
+    from embedtrain.pipelines.augsbert.pipeline import augsbert
 
     result = augsbert(options)
     _say("")
@@ -69,13 +69,13 @@ def run_augsbert(arguments: Sequence[str]) -> int:
 def run_train(arguments: Sequence[str]) -> int:
     """``embedtrain train``: parse the options, run the training, show the results."""
     from embedtrain.arguments import parse
-    from embedtrain.pipelines.train_options import TrainOptions
+    from embedtrain.pipelines.train.options import TrainOptions
 
     options = parse(TrainOptions, arguments, command="train", summary=COMMANDS["train"])
     if options is None:
         return 0
-    from embedtrain.pipelines.train import train
-    from embedtrain.pipelines.train_judging import training_table
+    from embedtrain.pipelines.train.judging import training_table
+    from embedtrain.pipelines.train.pipeline import train
 
     result = train(options)
     _say("")

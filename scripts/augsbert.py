@@ -12,9 +12,9 @@ from pathlib import Path
 
 from embedtrain import cli
 from embedtrain.errors import UserError
-from embedtrain.pipelines.augsbert import augsbert
-from embedtrain.pipelines.judging import results_table
-from embedtrain.pipelines.options import AugSBERTOptions
+from embedtrain.pipelines.augsbert.judging import results_table
+from embedtrain.pipelines.augsbert.options import AugSBERTOptions
+from embedtrain.pipelines.augsbert.pipeline import augsbert
 
 SAMPLES = Path(__file__).parent.parent / "data_samples"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from embedtrain import cli
 from embedtrain.errors import UserError
-from embedtrain.pipelines.train import train
-from embedtrain.pipelines.train_judging import training_table
-from embedtrain.pipelines.train_options import TrainOptions
+from embedtrain.pipelines.train.judging import training_table
+from embedtrain.pipelines.train.options import TrainOptions
+from embedtrain.pipelines.train.pipeline import train
 from embedtrain.training.settings import TrainingSettings
 
 SAMPLES = Path(__file__).parent.parent / "data_samples"

@@ -21,8 +21,8 @@ def run(tmp_path, tiny_model, capsys, monkeypatch):
     def must_not_load(*args, **kwargs):
         raise AssertionError("a model was loaded before the mistakes were shown")
 
-    monkeypatch.setattr("embedtrain.pipelines.augsbert.load_biencoder", must_not_load)
-    monkeypatch.setattr("embedtrain.pipelines.augsbert.load_crossencoder", must_not_load)
+    monkeypatch.setattr("embedtrain.pipelines.augsbert.pipeline.load_biencoder", must_not_load)
+    monkeypatch.setattr("embedtrain.pipelines.augsbert.pipeline.load_crossencoder", must_not_load)
 
     def call(*extra, **replaced):
         options = {**GOOD, "--base": str(tiny_model), "--output": str(tmp_path / "run")}
@@ -186,7 +186,7 @@ def test_print_config_shows_every_option_and_can_be_read_back(capsys, tmp_path):
 
 def test_the_columns_and_range_words_are_understood():
     from embedtrain.arguments import parse
-    from embedtrain.pipelines.options import AugSBERTOptions
+    from embedtrain.pipelines.augsbert.options import AugSBERTOptions
 
     words = ["--gold", "a", "--dev=b", "--test", "c", "--output", "d", "--columns", "sentence1=q1", "sentence2=q2"]
     words += ["--score-range", "0", "5", "--strategies", "semantic", "bm25", "--student.batch-size", "8"]

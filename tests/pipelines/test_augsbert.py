@@ -16,9 +16,9 @@ from conftest import SAMPLES
 from sentence_transformers import SentenceTransformer
 
 from embedtrain.data.folding import fold_text
-from embedtrain.pipelines.augsbert import Pipeline, augsbert
-from embedtrain.pipelines.inputs import collect_inputs
-from embedtrain.pipelines.options import AugSBERTOptions
+from embedtrain.pipelines.augsbert.inputs import collect_inputs
+from embedtrain.pipelines.augsbert.options import AugSBERTOptions
+from embedtrain.pipelines.augsbert.pipeline import Pipeline, augsbert
 from embedtrain.pipelines.run import Run
 from embedtrain.training.settings import TrainingSettings
 
@@ -239,8 +239,8 @@ def test_chinese_goes_from_pairs_to_report(options, tmp_path):
 def test_a_killed_run_continues_from_the_last_whole_stage(options, tmp_path, caplog):
     killed = changed(options, output=str(tmp_path / "killed"))
     script = (
-        "from embedtrain.pipelines.augsbert import augsbert\n"
-        "from embedtrain.pipelines.options import AugSBERTOptions\n"
+        "from embedtrain.pipelines.augsbert.pipeline import augsbert\n"
+        "from embedtrain.pipelines.augsbert.options import AugSBERTOptions\n"
         "from embedtrain.training.settings import TrainingSettings\n"
         f"augsbert({killed!r})\n"
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from embedtrain.pipelines.judging import judge, results_table, teacher_warning
+from embedtrain.pipelines.augsbert.judging import judge, results_table, teacher_warning
 
 
 def predictions(**noise):

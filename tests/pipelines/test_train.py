@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from embedtrain.cli import main
-from embedtrain.pipelines.train import train
-from embedtrain.pipelines.train_options import TrainOptions
+from embedtrain.pipelines.train.options import TrainOptions
+from embedtrain.pipelines.train.pipeline import train
 from embedtrain.training.settings import TrainingSettings
 
 SHORT = TrainingSettings(batch_size=16, min_steps=12, epochs=0.1, evaluations=3, patience=0, learning_rate=1e-3)
@@ -266,8 +266,8 @@ def test_the_best_of_several_seeds_goes_on(options, caplog):
 def killed_in(options, *, ready, timeout=150):
     """Start the run in a process of its own and kill it once ``ready`` says so."""
     script = (
-        "from embedtrain.pipelines.train import train\n"
-        "from embedtrain.pipelines.train_options import TrainOptions\n"
+        "from embedtrain.pipelines.train.pipeline import train\n"
+        "from embedtrain.pipelines.train.options import TrainOptions\n"
         "from embedtrain.training.settings import TrainingSettings\n"
         f"train({options!r})\n"
     )

@@ -19,9 +19,9 @@ def run(tmp_path, tiny_model, capsys, monkeypatch):
     def must_not_load(*args, **kwargs):
         raise AssertionError("a model was loaded before the mistakes were shown")
 
-    monkeypatch.setattr("embedtrain.pipelines.train.load_biencoder", must_not_load)
-    monkeypatch.setattr("embedtrain.pipelines.train_fitting.load_biencoder", must_not_load)
-    monkeypatch.setattr("embedtrain.pipelines.train_making.load_biencoder", must_not_load)
+    monkeypatch.setattr("embedtrain.pipelines.train.pipeline.load_biencoder", must_not_load)
+    monkeypatch.setattr("embedtrain.pipelines.train.fitting.load_biencoder", must_not_load)
+    monkeypatch.setattr("embedtrain.pipelines.train.making.load_biencoder", must_not_load)
 
     def call(*words, base=tiny_model):
         fixed = ["--base", str(base), "--output", str(tmp_path / "run"), "--score-range", "0", "5"]
@@ -162,8 +162,8 @@ def test_an_output_that_is_an_input_is_refused(run, tmp_path):
 )
 def test_an_option_without_effect_warns(words, expected, tiny_model, tmp_path, caplog):
     from embedtrain.arguments import parse
-    from embedtrain.pipelines.train_inputs import collect_train_inputs
-    from embedtrain.pipelines.train_options import TrainOptions
+    from embedtrain.pipelines.train.inputs import collect_train_inputs
+    from embedtrain.pipelines.train.options import TrainOptions
 
     caplog.set_level(logging.WARNING, logger="embedtrain")
     words = [str(tiny_model) if word == "TINY" else word for word in words]
@@ -183,7 +183,7 @@ def test_the_help_and_the_configuration_show_every_option(capsys):
 
 def test_the_words_of_the_command_line_are_understood():
     from embedtrain.arguments import parse
-    from embedtrain.pipelines.train_options import TrainOptions
+    from embedtrain.pipelines.train.options import TrainOptions
 
     words = ["--data", "a, b.tsv", "c#d.tsv", "--loss=mnrl", "--output", "x", "--matryoshka", "128", "64"]
     words += ["--compile", "--pack", "false", "--seeds", "5", "--keep-best-after", "0.3", "--freeze", r"layer\.[0-3]\."]

@@ -6,8 +6,8 @@ import pytest
 from embedtrain.data import LABELLED_SENTENCES, POSITIVE_PAIRS, SCORED_PAIRS, TRIPLETS
 from embedtrain.errors import UserError
 from embedtrain.models import Choice, ModelSource
-from embedtrain.pipelines.train_inputs import TrainingTable, TrainInputs
-from embedtrain.pipelines.train_reading import read_tables
+from embedtrain.pipelines.train.inputs import TrainingTable, TrainInputs
+from embedtrain.pipelines.train.reading import read_tables
 
 
 def rows(kind, numbers):

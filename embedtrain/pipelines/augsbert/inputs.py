@@ -1,22 +1,18 @@
 """What a pipeline reads before it starts: tables, models and choices, with every mistake shown together."""
 
 import logging
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import pandas as pd
 
 from embedtrain.data import read_scored_pairs, read_sentences
 from embedtrain.errors import Problems, UserError
-from embedtrain.files import sha256_of_value
 from embedtrain.models import Choice, ModelSource, choose_device, choose_precision, resolve_model
-from embedtrain.pipelines.options import AugSBERTOptions
+from embedtrain.pipelines.augsbert.options import AugSBERTOptions
+from embedtrain.pipelines.checks import check_tables, noting
 
 logger = logging.getLogger(__name__)
-Value = TypeVar("Value")
-MIN_PAIRS = 10
 
 
 @dataclass(frozen=True)
@@ -75,34 +71,6 @@ def collect_inputs(options: AugSBERTOptions) -> Inputs:
     return Inputs(gold, dev, test, sentences, base, teacher_base, device, precision)
 
 
-def noting(problems: Problems, action: Callable[[], Value]) -> Value | None:
-    """What an action gives, or None when it meets a mistake of the user's, which is noted among the problems."""
-    try:
-        return action()
-    except UserError as error:
-        problems.extend(error)
-    except OSError as error:  # no permission, a name too long, a disk that fails
-        problems.add(f"{error.filename}: {error.strerror}")
-    return None
-
-
-def check_tables(tables: Mapping[str, pd.DataFrame], *, stage: str = "") -> None:
-    """Refuse tables of scored pairs that no correlation can be computed on.
-
-    Raises:
-        UserError: For every table with too few pairs, or with the same score throughout.
-    """
-    problems = Problems()
-    for name, table in tables.items():
-        where = f"{name} {stage}".strip()
-        if len(table) < MIN_PAIRS:
-            found = f"{len(table)} scored pair{'' if len(table) == 1 else 's'}"
-            problems.add(f"{where}: {found}, expected at least {MIN_PAIRS}: a correlation over fewer says nothing")
-        elif table["score"].nunique() == 1:
-            problems.add(f"{where}: every pair has the same score, expected scores that differ")
-    problems.raise_if_any()
-
-
 def check_positives(gold: pd.DataFrame, options: AugSBERTOptions, *, name: str) -> None:
     """Refuse a threshold above which no gold pair is left for the ranking loss.
 
@@ -114,8 +82,3 @@ def check_positives(gold: pd.DataFrame, options: AugSBERTOptions, *, name: str) 
             f"--positive-threshold {options.positive_threshold}: no pair of {name} scores that high, and --loss mnrl "
             f"trains on those (the highest is {gold['score'].max():.2f} on the scale from 0 to 1)"
         )
-
-
-def content_hash(frame: pd.DataFrame) -> str:
-    """A hash of a table's rows, their numbers and column names, whatever file they came from."""
-    return sha256_of_value([list(frame.columns), pd.util.hash_pandas_object(frame).tolist()])

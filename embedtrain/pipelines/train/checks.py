@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from embedtrain.errors import Problems, UserError, did_you_mean
-from embedtrain.pipelines.train_options import TrainOptions
+from embedtrain.pipelines.train.options import TrainOptions
 from embedtrain.training.loss_choice import LOSSES, find_loss
 from embedtrain.training.settings import TrainingSettings
 

@@ -13,9 +13,9 @@ from embedtrain.data.schema import CLASSIFIED_PAIRS, LABELLED_PAIRS, LABELLED_SE
 from embedtrain.errors import Problems, UserError
 from embedtrain.files import read_json
 from embedtrain.models import Choice, ModelSource, choose_device, choose_precision, resolve_model
-from embedtrain.pipelines.inputs import check_tables, noting
-from embedtrain.pipelines.train_checks import check_losses, check_options, warn_without_effect
-from embedtrain.pipelines.train_options import TrainOptions
+from embedtrain.pipelines.checks import check_tables, noting
+from embedtrain.pipelines.train.checks import check_losses, check_options, warn_without_effect
+from embedtrain.pipelines.train.options import TrainOptions
 from embedtrain.training.loss_choice import LOSSES, choose_loss, likely_kinds
 
 logger = logging.getLogger(__name__)

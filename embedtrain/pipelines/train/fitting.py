@@ -16,9 +16,9 @@ from embedtrain.evaluation.holdout import DevSet
 from embedtrain.files import read_json, write_json
 from embedtrain.models import autocast, load_biencoder
 from embedtrain.models.adapting import add_lora, freeze, merge_lora
-from embedtrain.pipelines.train_inputs import TrainInputs
-from embedtrain.pipelines.train_making import make_tasks
-from embedtrain.pipelines.train_options import TrainOptions
+from embedtrain.pipelines.train.inputs import TrainInputs
+from embedtrain.pipelines.train.making import make_tasks
+from embedtrain.pipelines.train.options import TrainOptions
 from embedtrain.training.biencoder import train_tasks
 from embedtrain.training.history import DevResult, History
 from embedtrain.training.settings import EngineSettings

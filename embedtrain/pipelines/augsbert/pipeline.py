@@ -30,9 +30,10 @@ from embedtrain.files import (
 from embedtrain.mining.labeling import hard_labels, label_pairs, score_pairs
 from embedtrain.mining.sampling import sample_pairs
 from embedtrain.models import ModelSource, autocast, choose_attention, load_biencoder, load_crossencoder
-from embedtrain.pipelines.inputs import Inputs, check_positives, check_tables, collect_inputs, content_hash
-from embedtrain.pipelines.judging import judge, teacher_warning
-from embedtrain.pipelines.options import AugSBERTOptions
+from embedtrain.pipelines.augsbert.inputs import Inputs, check_positives, collect_inputs
+from embedtrain.pipelines.augsbert.judging import judge, teacher_warning
+from embedtrain.pipelines.augsbert.options import AugSBERTOptions
+from embedtrain.pipelines.checks import check_tables, content_hash
 from embedtrain.pipelines.run import Run
 from embedtrain.report import write_report
 from embedtrain.training.biencoder import scored, train_biencoder

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtrain.evaluation.holdout import DevSet
-from embedtrain.pipelines.judging import aligned, points
+from embedtrain.pipelines.wording import aligned, points
 
 LABELS = {"zero_shot": "before training", "trained": "trained"}
 

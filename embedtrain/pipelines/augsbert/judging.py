@@ -1,12 +1,12 @@
 """The four models beside each other on dev and test, the paired difference, and what they mean in words."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from embedtrain.evaluation.statistics import paired_bootstrap_difference
 from embedtrain.evaluation.sts import score_predictions
+from embedtrain.pipelines.wording import aligned, points
 
 LABELS = {
     "zero_shot": "zero-shot",
@@ -134,19 +134,3 @@ def results_table(metrics: dict[str, Any]) -> str:
             )
         )
     return "\n".join([*aligned(rows), "* kept in model/, chosen by dev"])
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table for a terminal; the first row is its header, the first column stands on the left."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) if not at else cell.rjust(width) for at, (cell, width) in enumerate(cells)).rstrip()
-        for cells in (list(zip(row, widths, strict=True)) for row in rows)
-    ]
-    lines.insert(1, "-" * len(lines[0]))
-    return lines
-
-
-def points(correlation: float) -> str:
-    """A correlation x 100 with two decimals."""
-    return f"{100 * correlation:.2f}"

@@ -10,8 +10,8 @@ from embedtrain.data.audit_rows import audit_classes, audit_tuples
 from embedtrain.data.findings import AuditReport, Finding
 from embedtrain.data.schema import LABELLED_SENTENCES, SCORED_PAIRS, TRIPLETS, Kind
 from embedtrain.evaluation.splitting import hold_out
-from embedtrain.pipelines.inputs import check_tables
-from embedtrain.pipelines.train_inputs import TrainingTable, TrainInputs
+from embedtrain.pipelines.checks import check_tables
+from embedtrain.pipelines.train.inputs import TrainingTable, TrainInputs
 
 AUDIT_EXAMPLES = 25
 MEASURED = ("dev", "test")

@@ -28,13 +28,13 @@ from embedtrain.files import (
     write_parquet,
 )
 from embedtrain.models import ModelSource, autocast, choose_attention, load_biencoder
-from embedtrain.pipelines.inputs import content_hash
+from embedtrain.pipelines.checks import content_hash
 from embedtrain.pipelines.run import Run
-from embedtrain.pipelines.train_fitting import Fitting
-from embedtrain.pipelines.train_inputs import TrainInputs, collect_train_inputs
-from embedtrain.pipelines.train_judging import judge_training
-from embedtrain.pipelines.train_options import TrainOptions
-from embedtrain.pipelines.train_reading import read_tables
+from embedtrain.pipelines.train.fitting import Fitting
+from embedtrain.pipelines.train.inputs import TrainInputs, collect_train_inputs
+from embedtrain.pipelines.train.judging import judge_training
+from embedtrain.pipelines.train.options import TrainOptions
+from embedtrain.pipelines.train.reading import read_tables
 from embedtrain.training.cpu import memory_kept_mapped
 
 logger = logging.getLogger(__name__)

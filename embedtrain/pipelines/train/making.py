@@ -6,8 +6,8 @@ from sentence_transformers import SentenceTransformer
 from embedtrain.errors import UserError
 from embedtrain.losses import GISTEmbedLoss
 from embedtrain.models import load_biencoder
-from embedtrain.pipelines.train_inputs import TrainingTable, TrainInputs
-from embedtrain.pipelines.train_options import TrainOptions
+from embedtrain.pipelines.train.inputs import TrainingTable, TrainInputs
+from embedtrain.pipelines.train.options import TrainOptions
 from embedtrain.training.adapter import LossAdapter
 from embedtrain.training.loss_choice import LOSSES, build_loss
 from embedtrain.training.tasks import LABEL, Task
