@@ -1,6 +1,7 @@
 """Attention over texts that lie end to end, and where their tokens lie in the padded batch."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
+
+from embedtrain.models.packed_grids import Grids, grid_attention
 
 ATTENTION_NAME = "embedtrain_packed"
 MAX_KERNEL_HEAD_DIM = 256
@@ -26,6 +29,11 @@ class Packing:
     mask: Tensor
     index: Tensor
     starts: Tensor
+
+    @cached_property
+    def grids(self) -> Grids:
+        """The same texts in groups of like length."""
+        return Grids(self.starts)
 
     @classmethod
     def of_mask(cls, attention_mask: Tensor) -> "Packing":
@@ -91,7 +99,7 @@ def packed_attention(
     """Attention of packed texts, in the form that transformers calls.
 
     On a GPU in half precision this is PyTorch's kernel for sequences of different lengths, which has no dropout.
-    Elsewhere the texts are padded for the attention alone.
+    Elsewhere the texts are padded for the attention alone, on a CPU in groups of like length.
 
     Args:
         module: The attention layer.
@@ -114,6 +122,9 @@ def packed_attention(
         starts, longest = packing.starts, packing.longest
         attended = varlen_attn(q, k, v, starts, starts, longest, longest, scale=scaling, window_size=window)
         return cast(Tensor, attended)[None], None
+    if query.device.type == "cpu":
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return grid_attention(query, key, value, packing.grids, scaling=scale, dropout=dropout, reach=reach), None
     q, k, v = (packing.unpack(x.transpose(1, 2)).transpose(1, 2) for x in (query, key, value))
     attended = F.scaled_dot_product_attention(
         q, k, v, attn_mask=packing.visible(reach), dropout_p=dropout, scale=scaling

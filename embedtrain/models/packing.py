@@ -55,6 +55,12 @@ def packed(model: nn.Module, *, keep_attention_dropout: bool = False) -> Iterato
         yield choice
 
 
+def is_packed(model: nn.Module) -> bool:
+    """Whether a model runs without padding now."""
+    backbone = backbone_of(model)
+    return backbone is not None and backbone.config._attn_implementation == ATTENTION_NAME
+
+
 def transformer_of(model: nn.Module) -> PreTrainedModel | None:
     """The transformers model inside a SentenceTransformer or CrossEncoder, with its head if it has one."""
     return next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from embedtrain.losses import GradCache, MatryoshkaLoss
 from embedtrain.losses.module import Loss, call_loss
 from embedtrain.models.hardware import autocast
+from embedtrain.models.packing import is_packed
 
 # What a second pass costs on a CPU, in tokens that could have been computed instead.
 PASS_COST_TOKENS = 100
@@ -23,7 +24,8 @@ def encode_columns(model: nn.Module, columns: list[Mapping[str, Any]]) -> list[T
     """Embed several tokenised columns of one batch together.
 
     One pass over twice the rows keeps the matrix units busier than a pass for each column. On a CPU, where padding
-    costs more than a second pass, the texts of all columns are sorted by length and split where that saves most.
+    costs more than a second pass, the texts of a model that cannot do without padding are sorted by length and split
+    where that saves most.
     Columns that carry anything beside token tensors are embedded one by one.
 
     Args:
@@ -42,8 +44,8 @@ def encode_columns(model: nn.Module, columns: list[Mapping[str, Any]]) -> list[T
         # The value under a zero attention mask is never read, so 0 serves every tokenizer.
         padded = [F.pad(column[key], (0, longest - column[key].shape[1])) for column in columns]
         joined[key] = torch.cat(padded)
-    passes = _passes_of_like_length(joined)
-    if len(passes) == 1:
+    passes = [] if is_packed(model) else _passes_of_like_length(joined)
+    if len(passes) <= 1:
         embeddings = model(joined)["sentence_embedding"]
     else:
         parts = []

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from embedtrain.errors import UserError
 from embedtrain.losses import GradCache
 from embedtrain.training.steps import Rows, Schedule, Share
+from embedtrain.training.token_rows import TokenRowAdamW
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Engine(BaseTrainer):
         schedule: Which rows come when.
         describe: The texts of a batch, for the message about a loss that is not finite.
         count: Told what each batch held.
+        sparse_tables: How many embedding tables have sparse gradients.
     """
 
     adapters: list[nn.Module]
@@ -41,6 +43,7 @@ class Engine(BaseTrainer):
     schedule: Schedule
     describe: Describe
     count: Count
+    sparse_tables: int = 0
     _unchecked: "tuple[Tensor, Share] | None" = None
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
@@ -58,6 +61,11 @@ class Engine(BaseTrainer):
             pin_memory=on_gpu,
             num_workers=1 if on_gpu else 0,
         )
+
+    def get_optimizer_cls_and_kwargs(self, args: Any, model: Any = None) -> tuple[Any, Any]:
+        """AdamW of torch, in the form that takes sparse gradients where the engine has asked for them."""
+        optimizer, options = super().get_optimizer_cls_and_kwargs(args, model)
+        return (TokenRowAdamW if self.sparse_tables else optimizer), options
 
     def training_step(self, model: nn.Module, inputs: Mapping[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """One batch forward and backward, in smaller chunks if the GPU's memory does not hold it."""
@@ -97,8 +105,11 @@ class Engine(BaseTrainer):
         optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)
         if not optimizer.defaults.get("fused") or self.accelerator.scaler is not None:
             return super()._clip_grad_norm(model)
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        for parameter in trained:
+            if parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.coalesce()  # a token that comes twice has one gradient
+        norm = torch.nn.utils.get_total_norm([p.grad.values() if p.grad.is_sparse else p.grad for p in trained])
         optimizer.grad_scale = (norm / self.args.max_grad_norm).clamp(min=1.0)
         return norm
 

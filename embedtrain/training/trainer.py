@@ -15,16 +15,18 @@ from torch import nn
 from transformers.trainer_utils import SaveStrategy
 
 from embedtrain.models.adapting import enable_gradient_checkpointing
+from embedtrain.models.dropout import fast_dropout
 from embedtrain.models.hardware import tf32_products
 from embedtrain.models.packing import packed
 from embedtrain.training import checkpoints as stored
-from embedtrain.training.cpu import fast_dropout, memory_kept_mapped
+from embedtrain.training.cpu import memory_kept_mapped
 from embedtrain.training.engine import Engine, gather_across_ranks
 from embedtrain.training.history import DevMetric, DevResult, History
 from embedtrain.training.keeper import DevEvaluator, Keeper
 from embedtrain.training.settings import EngineSettings, TrainingSettings
 from embedtrain.training.steps import Rows, Schedule, Share, epoch_batches
 from embedtrain.training.tasks import Task
+from embedtrain.training.token_rows import sparse_token_gradients
 from embedtrain.training.tokens import TextTable, TokenTable
 
 logger = logging.getLogger(__name__)
@@ -86,7 +88,7 @@ def fit(
         if on_cpu:
             stack.enter_context(memory_kept_mapped())
             stack.enter_context(fast_dropout(model))
-        elif engine.pack and precision == "bf16":
+        if engine.pack and (on_cpu or precision == "bf16"):
             logger.info("%s: %s", description, stack.enter_context(packed(model)))
         if engine.gradient_checkpointing:
             enable_gradient_checkpointing(model)
@@ -162,6 +164,8 @@ def fit(
             rank=arguments.process_index,
             world_size=world_size,
         )
+        if on_cpu and world_size == 1 and not engine.compile:
+            trainer.sparse_tables = stack.enter_context(sparse_token_gradients(model))
         trainer.describe = lambda share: _texts(tasks[share.task], share)
         trainer.count = keeper.count
         if not keeper.ended and (until_step is None or steps_done < until_step):

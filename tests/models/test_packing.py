@@ -11,6 +11,7 @@ from embedtrain.models import packed_attention, packing
 from embedtrain.models.adapting import enable_gradient_checkpointing
 from embedtrain.models.loading import load_biencoder, load_crossencoder, resolve_model
 from embedtrain.models.packed_attention import ATTENTION_NAME, Packing
+from embedtrain.models.packed_grids import Grid
 from embedtrain.models.packing import packed
 
 VOCABULARY = 60
@@ -131,17 +132,7 @@ def test_the_transformer_sees_real_tokens_only(family):
 
 
 def test_the_trial_notices_attention_that_leaves_a_text(monkeypatch):
-    packing_of_mask = Packing.of_mask
-
-    class MixedPacking(Packing):
-        def visible(self, reach):
-            return torch.ones_like(self.mask[:, None, None])
-
-    def mixed(attention_mask):
-        right = packing_of_mask(attention_mask)
-        return MixedPacking(right.mask, right.index, right.starts)
-
-    monkeypatch.setattr(Packing, "of_mask", mixed)
+    monkeypatch.setattr(Grid, "bias", lambda self, reach, dtype: torch.zeros(()))
     with packed(build("bert")) as choice:
         assert choice == packing.Choice("padded", "this architecture gives other numbers without padding")
 

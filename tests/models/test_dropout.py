@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from embedtrain.training.cpu import FastDropout, fast_dropout
+from embedtrain.models.dropout import FastDropout, fast_dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
