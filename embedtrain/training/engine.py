@@ -36,6 +36,7 @@ class Engine(BaseTrainer):
         describe: The texts of a batch, for the message about a loss that is not finite.
         count: Told what each batch held.
         sparse_tables: How many embedding tables have sparse gradients.
+        stepped: Told that the optimiser has written to the weights.
     """
 
     adapters: list[nn.Module]
@@ -44,6 +45,7 @@ class Engine(BaseTrainer):
     describe: Describe
     count: Count
     sparse_tables: int = 0
+    stepped: Callable[[], None] | None = None
     _unchecked: "tuple[Tensor, Share] | None" = None
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
@@ -66,6 +68,14 @@ class Engine(BaseTrainer):
         """AdamW of torch, in the form that takes sparse gradients where the engine has asked for them."""
         optimizer, options = super().get_optimizer_cls_and_kwargs(args, model)
         return (TokenRowAdamW if self.sparse_tables else optimizer), options
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """The optimiser, which says when it has written to the weights."""
+        optimizer = super().create_optimizer(model)
+        stepped = self.stepped
+        if stepped is not None:
+            optimizer.register_step_post_hook(lambda *_: stepped())
+        return optimizer
 
     def training_step(self, model: nn.Module, inputs: Mapping[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """One batch forward and backward, in smaller chunks if the GPU's memory does not hold it."""

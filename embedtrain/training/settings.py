@@ -72,7 +72,7 @@ class EngineSettings:
         gradient_accumulation: Batches whose gradients make one step.
         gradient_checkpointing: Compute activations a second time instead of keeping them: less memory, slower.
         compile: Pass the model through ``torch.compile``.
-        pack: Let texts lie end to end without padding on a GPU, where the architecture allows it.
+        pack: Let texts lie end to end without padding, where the architecture allows it.
         save_every: Steps between two checkpoints; by default one at each evaluation; 0 writes none.
         report_to: Trackers to log to, such as ``tensorboard``, ``wandb`` or ``mlflow``.
         log_folder: Where TensorBoard's files go, unless the environment says so.

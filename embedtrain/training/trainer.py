@@ -19,6 +19,7 @@ from embedtrain.models.dropout import fast_dropout
 from embedtrain.models.hardware import tf32_products
 from embedtrain.models.packing import packed
 from embedtrain.training import checkpoints as stored
+from embedtrain.training.bf16_weights import bf16_weights
 from embedtrain.training.cpu import memory_kept_mapped
 from embedtrain.training.engine import Engine, gather_across_ranks
 from embedtrain.training.history import DevMetric, DevResult, History
@@ -166,6 +167,8 @@ def fit(
         )
         if on_cpu and world_size == 1 and not engine.compile:
             trainer.sparse_tables = stack.enter_context(sparse_token_gradients(model))
+            if precision == "bf16":
+                trainer.stepped = stack.enter_context(bf16_weights(model))
         trainer.describe = lambda share: _texts(tasks[share.task], share)
         trainer.count = keeper.count
         if not keeper.ended and (until_step is None or steps_done < until_step):

@@ -18,6 +18,7 @@ from torch import nn
 
 from embedtrain.errors import UserError
 from embedtrain.losses import CosineSimilarityLoss, GradCache, MultipleNegativesRankingLoss, SoftmaxLoss, TripletLoss
+from embedtrain.training import bf16_weights, token_rows
 from embedtrain.training import checkpoints as stored
 from embedtrain.training.biencoder import tokenised
 from embedtrain.training.engine import Engine
@@ -25,6 +26,7 @@ from embedtrain.training.history import DevResult
 from embedtrain.training.settings import EngineSettings
 from embedtrain.training.steps import Schedule
 from embedtrain.training.tasks import Task
+from embedtrain.training.token_rows import TokenRowAdamW
 from embedtrain.training.tokens import CHUNK_ROWS, TextTable, TokenTable
 
 SCRIPT = Path(__file__).parent / "engine_runs.py"
@@ -239,6 +241,50 @@ def test_clipping_inside_the_optimiser_is_clipping(tiny_model, monkeypatch):
     for name, value in inside.state_dict().items():
         torch.testing.assert_close(value, outside.state_dict()[name], rtol=1e-3, atol=1e-5)
     assert any(not torch.equal(value, start[name]) for name, value in inside.state_dict().items())
+
+
+@pytest.fixture
+def sparse_tables(monkeypatch):
+    """Every embedding table counts as a large one."""
+    monkeypatch.setattr(token_rows, "MIN_ROWS", 1)
+    made = []
+    step = TokenRowAdamW.step
+    monkeypatch.setattr(TokenRowAdamW, "step", lambda self, closure=None: made.append(self) or step(self, closure))
+    return made
+
+
+@pytest.mark.parametrize("loss", ["cosine", "mnrl"])
+def test_gradients_of_seen_tokens_alone_train_the_same_model(tiny_model, sparse_tables, monkeypatch, loss):
+    rows, whole = encoder(tiny_model), encoder(tiny_model)
+    run(rows, [task_of(loss, pairs(90))], batch_size=8)
+    assert len(sparse_tables) == STEPS
+    monkeypatch.setattr(token_rows, "MIN_ROWS", 10**9)
+    run(whole, [task_of(loss, pairs(90))], batch_size=8)
+    assert len(sparse_tables) == STEPS
+    for name, value in rows.state_dict().items():
+        torch.testing.assert_close(value, whole.state_dict()[name], rtol=1e-3, atol=1e-5)
+
+
+def test_going_on_with_gradients_of_seen_tokens_equals_one_run(tiny_model, tmp_path, sparse_tables):
+    straight, broken, resumed = (encoder(tiny_model) for _ in range(3))
+    run(straight, [task_of("mnrl", pairs(90))], batch_size=8)
+    run(broken, [task_of("mnrl", pairs(90))], batch_size=8, checkpoints=tmp_path, until_share=0.5)
+    run(resumed, [task_of("mnrl", pairs(90))], batch_size=8, checkpoints=tmp_path)
+    assert sparse_tables
+    weights_equal(straight.state_dict(), resumed.state_dict())
+
+
+def test_kept_copies_of_weights_train_the_same_model(tiny_model, monkeypatch):
+    kept, plain = encoder(tiny_model), encoder(tiny_model)
+    calls = []
+    current = bf16_weights._Kept.current
+    monkeypatch.setattr(bf16_weights._Kept, "current", lambda self: calls.append(1) or current(self))
+    monkeypatch.setattr(bf16_weights, "MIN_ELEMENTS", 1)
+    run(kept, [task_of("mnrl", pairs(90))], batch_size=8, precision="bf16")
+    assert calls
+    monkeypatch.setattr(bf16_weights, "MIN_ELEMENTS", 10**12)
+    run(plain, [task_of("mnrl", pairs(90))], batch_size=8, precision="bf16")
+    weights_equal(kept.state_dict(), plain.state_dict())
 
 
 # What can go wrong

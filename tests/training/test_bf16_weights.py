@@ -1,0 +1,104 @@
+"""Kept copies of weights in bf16 compute what autocast computes, and follow the weights."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from embedtrain.training import bf16_weights as module
+from embedtrain.training.bf16_weights import bf16_weights
+
+
+@pytest.fixture(autouse=True)
+def small_layers_count(monkeypatch):
+    monkeypatch.setattr(module, "MIN_ELEMENTS", 1)
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 4))
+
+
+def step(model, x, *, passes=1):
+    for part in x.chunk(passes):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = model(part).float().pow(2).sum()
+        loss.backward()
+    return loss.detach(), [p.grad.clone() for p in model.parameters()]
+
+
+def same(first, second, **tolerance):
+    for one, other in zip(first, second, strict=True):
+        torch.testing.assert_close(one, other, **tolerance)
+
+
+def test_losses_and_gradients_are_those_of_autocast_over_several_steps():
+    kept, plain = network(), network()
+    optimizers = [torch.optim.AdamW(model.parameters(), lr=0.05, fused=True) for model in (kept, plain)]
+    with bf16_weights(kept) as stepped:
+        optimizers[0].register_step_post_hook(lambda *_: stepped())
+        for number in range(4):
+            x = torch.randn(6, 8, generator=torch.Generator().manual_seed(number))
+            found, expected = step(kept, x), step(plain, x)
+            same([found[0]], [expected[0]], rtol=0, atol=0)
+            same(found[1], expected[1], rtol=0, atol=0)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+    same(kept.parameters(), plain.parameters(), rtol=0, atol=0)
+
+
+def test_gradients_of_several_passes_are_summed():
+    kept, plain = network(), network()
+    x = torch.randn(6, 8)
+    with bf16_weights(kept):
+        same(step(kept, x, passes=3)[1], step(plain, x, passes=3)[1], rtol=0, atol=0)
+
+
+def test_the_memory_of_a_gradient_stays():
+    model = network()
+    with bf16_weights(model):
+        step(model, torch.randn(6, 8))
+        first = model[0].weight.grad.data_ptr()
+        model.zero_grad()
+        step(model, torch.randn(6, 8))
+        assert model[0].weight.grad.data_ptr() == first
+
+
+def test_weights_that_are_loaded_or_replaced_are_seen():
+    model, other = network(), network()
+    with torch.no_grad():
+        other[0].weight.mul_(2)
+    x = torch.randn(2, 8)
+    with bf16_weights(model), torch.autocast("cpu", dtype=torch.bfloat16):
+        model(x)
+        model.load_state_dict(copy.deepcopy(other.state_dict()))
+        assert torch.equal(model(x), other(x))
+        model[2].weight.data = torch.zeros_like(model[2].weight)
+        assert torch.equal(model(x), model[2].bias.to(torch.bfloat16).expand(2, 4))
+
+
+def test_without_autocast_layers_are_what_they_were():
+    model = network()
+    x = torch.randn(2, 8)
+    expected = model(x)
+    with bf16_weights(model):
+        assert torch.equal(model(x), expected)
+
+
+def test_frozen_weights_get_no_gradient_and_pass_it_on():
+    model = network()
+    model[2].weight.requires_grad_(False)
+    with bf16_weights(model):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            model(torch.randn(2, 8)).float().sum().backward()
+        assert model[2].weight.grad is None
+        assert model[0].weight.grad is not None
+
+
+def test_nothing_is_left_afterwards():
+    model = network()
+    with bf16_weights(model):
+        assert "forward" in vars(model[0])
+    assert not any("forward" in vars(layer) for layer in model)
