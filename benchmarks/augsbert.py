@@ -2,6 +2,8 @@
 
     python benchmarks/augsbert.py --output benchmarks/results/augsbert.json    # everything, an hour on two cores
     python benchmarks/augsbert.py --quick --output quick.json                  # a few minutes
+    python benchmarks/augsbert.py --no-reference --gold-limit 500 --teacher-base FOLDER \
+        --with teacher=auto teacher_members='[cross-encoder, bi-encoder, student]'   # any option of the pipeline
 
 The reference is the semantic-search recipe of sentence-transformers' examples with its steps and hyperparameters (both
 orders of gold, batch 16, one epoch, warm-up over a tenth, top-3, dev evaluated every 1,000 steps, the best kept), run
@@ -12,6 +14,7 @@ reference alone. Data: the folder in EMBEDTRAIN_DATA, or ../shared/data beside t
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import shutil
@@ -28,6 +31,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pandas as pd
 import torch
+import yaml
 from machine import describe
 
 from embedtrain.data import read_scored_pairs
@@ -54,6 +58,7 @@ def main() -> None:
         "language": options.language,
         "quick": options.quick,
         "gold_limit": options.gold_limit,
+        "with": options.more,
         "reference": None,
         "ours": [],
     }
@@ -77,7 +82,15 @@ def parse_options() -> argparse.Namespace:
         "--seeds", type=int, nargs="+", default=[42], help="ours, one run each; the reference takes the first"
     )
     parser.add_argument("--gold-limit", type=int, help="ours: train on this many gold pairs")
-    parser.add_argument("--teacher-base", help="ours: what the cross-encoder starts from")
+    parser.add_argument("--teacher-base", help="ours: what the teacher is made of")
+    parser.add_argument(
+        "--with",
+        dest="more",
+        nargs="+",
+        default=[],
+        metavar="OPTION=VALUE",
+        help="ours: further options, values as YAML",
+    )
     parser.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"], help="ours")
     parser.add_argument("--no-reference", action="store_true", help="leave the reference out")
     parser.add_argument("--work", help="folder for models, kept; default: a temporary one")
@@ -109,6 +122,7 @@ def ours(files: dict[str, Path], folder: Path, *, seed: int, options: argparse.N
             precision=options.precision,
             output=str(folder),
             seed=seed,
+            **further_options(options.more),
         )
     )
     metrics = result.metrics
@@ -122,9 +136,30 @@ def ours(files: dict[str, Path], folder: Path, *, seed: int, options: argparse.N
         },
         "paired_difference": metrics["paired_difference"],
         "winner": metrics["winner"],
+        "teacher": metrics["teacher"],
+        "silver": metrics["silver"],
         "silver_pairs": len(silver),
         "verdict": metrics["verdict"],
     }
+
+
+def further_options(words: list[str]) -> dict[str, Any]:
+    """Options of the pipeline from words such as ``teacher_seeds=3`` or ``teacher_training.epochs=2``."""
+    from embedtrain.pipelines.augsbert.options import AugSBERTOptions
+
+    defaults = AugSBERTOptions(gold="", test="", output="")
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        group, _, setting = name.partition(".")
+        if not equals or not hasattr(defaults, group):
+            sys.exit(f"--with {word}: expected OPTION=VALUE with an option of the pipeline, such as teacher_seeds=3")
+        if setting:
+            settings = found.get(group, getattr(defaults, group))
+            found[group] = dataclasses.replace(settings, **{setting: yaml.safe_load(value)})
+        else:
+            found[group] = yaml.safe_load(value)
+    return found
 
 
 def reference(files: dict[str, Path], folder: Path, *, seed: int) -> dict:

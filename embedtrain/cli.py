@@ -11,6 +11,8 @@ from embedtrain.errors import UserError
 COMMANDS = {
     "augsbert": "gold pairs and raw sentences to a measured bi-encoder (Augmented SBERT)",
     "train": "tables of pairs, triplets or labelled sentences to a measured bi-encoder",
+    "mine": "sentences to new pairs worth labelling; hard negatives and tuples for ranking losses",
+    "label": "pairs of any number to scores from trained models, with a page on what they are worth",
 }
 
 
@@ -86,6 +88,46 @@ def run_train(arguments: Sequence[str]) -> int:
     _say(f"\nmodel    {result.model}")
     if result.adapter is not None:
         _say(f"adapter  {result.adapter}")
+    _say(f"report   {result.report}")
+    return 0
+
+
+def run_mine(arguments: Sequence[str]) -> int:
+    """``embedtrain mine``: parse the options, find pairs or tuples, say where they are."""
+    from embedtrain.arguments import parse
+    from embedtrain.pipelines.mine.options import MineOptions
+
+    options = parse(MineOptions, arguments, command="mine", summary=COMMANDS["mine"])
+    if options is None:
+        return 0
+    from embedtrain.pipelines.mine.pipeline import mine
+
+    result = mine(options)
+    for name, count in result.sampled_by.items():
+        _say(f"{count:>9,}  {name}")
+    _say(f"{result.rows:>9,}  {'tuples' if options.mode != 'pairs' else 'pairs'} in {result.table}")
+    return 0
+
+
+def run_label(arguments: Sequence[str]) -> int:
+    """``embedtrain label``: parse the options, label the pairs, show what the labels are worth."""
+    from embedtrain.arguments import parse
+    from embedtrain.pipelines.label.options import LabelOptions
+
+    options = parse(LabelOptions, arguments, command="label", summary=COMMANDS["label"])
+    if options is None:
+        return 0
+    from embedtrain.pipelines.label.judging import label_table
+    from embedtrain.pipelines.label.pipeline import label
+
+    result = label(options)
+    table = label_table(result.metrics)
+    if table is not None:
+        _say(f"\n{table}")
+    for warning in result.metrics["warnings"]:
+        _say(f"\nWarning: {warning}")
+    _say(f"\n{result.metrics['verdict']}")
+    _say(f"\nlabels   {result.merged or result.shards}\nreport   {result.report}")
     return 0
 
 
@@ -115,7 +157,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     raise UserError(f"unknown command '{command}'{did_you_mean(command, COMMANDS)}; expected: {', '.join(COMMANDS)}")
 
 
-RUNNERS = {"augsbert": run_augsbert, "train": run_train}
+RUNNERS = {"augsbert": run_augsbert, "train": run_train, "mine": run_mine, "label": run_label}
 
 
 def _usage() -> str:

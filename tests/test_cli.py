@@ -21,8 +21,8 @@ def run(tmp_path, tiny_model, capsys, monkeypatch):
     def must_not_load(*args, **kwargs):
         raise AssertionError("a model was loaded before the mistakes were shown")
 
-    monkeypatch.setattr("embedtrain.pipelines.augsbert.pipeline.load_biencoder", must_not_load)
-    monkeypatch.setattr("embedtrain.pipelines.augsbert.pipeline.load_crossencoder", must_not_load)
+    monkeypatch.setattr("embedtrain.pipelines.augsbert.workspace.load_biencoder", must_not_load)
+    monkeypatch.setattr("embedtrain.pipelines.augsbert.workspace.load_crossencoder", must_not_load)
 
     def call(*extra, **replaced):
         options = {**GOOD, "--base": str(tiny_model), "--output": str(tmp_path / "run")}
@@ -144,11 +144,11 @@ def test_a_value_of_the_wrong_type_is_named(run):
 
 def test_misspelt_keys_in_yaml_are_all_named(run, tmp_path):
     config = tmp_path / "run.yaml"
-    config.write_text(yaml.safe_dump({"topk": 3, "teacher": {"epoch": 2}, "seed": 1}))
+    config.write_text(yaml.safe_dump({"topk": 3, "teacher_training": {"epoch": 2}, "seed": 1}))
     code, shown = run("--config", str(config))
     assert code == 2
     assert "unknown key 'topk'; did you mean 'top_k'?" in shown
-    assert "unknown key 'teacher.epoch'; did you mean 'teacher.epochs'?" in shown
+    assert "unknown key 'teacher_training.epoch'; did you mean 'teacher_training.epochs'?" in shown
 
 
 @pytest.mark.parametrize(
@@ -158,8 +158,19 @@ def test_misspelt_keys_in_yaml_are_all_named(run, tmp_path):
         (["--positive-threshold", "0.2", "--negative-threshold", "0.8"], "is not below"),
         (["--loss", "mnrl"], "--positive-threshold"),
         (["--loss", "mnrl", "--positive-threshold", "1.0", "--score-range", "0", "6"], "scores that high"),
-        (["--loss", "mnrl", "--positive-threshold", "0.8", "--negative-threshold", "0.2"], "no use"),
+        (["--loss", "mnrl", "--positive-threshold", "0.2", "--negative-threshold", "0.8"], "is not below"),
         (["--student.batch-size", "0"], "--student.batch-size is 0"),
+        (["--teacher-training.epochs", "0"], "--teacher-training.epochs is 0"),
+        (["--teacher", "ensemble", "--teacher-members", "bi-encoder"], "with the one member bi-encoder"),
+        (["--teacher", "auto", "--teacher-members", "student"], "nothing to teach itself"),
+        (["--teacher", "ensemble", "--teacher-average", "ranks", "--calibration", "none"], "until they are calibrated"),
+        (["--silver-confidence", "0.5"], "--silver-confidence 0.5 keeps"),
+        (["--silver-confidence", "0", "--teacher-seeds", "2"], "--silver-confidence is 0.0"),
+        (["--silver-weight", "0"], "--silver-weight is 0.0"),
+        (["--teacher-seeds", "0"], "--teacher-seeds is 0"),
+        (["--strategies", "semantic=0.5", "bm25"], "it has no share"),
+        (["--strategies", "semantik"], "did you mean 'semantic'"),
+        (["--strategies", "semantic=0.5", "random=0.5", "--silver-limit", "0"], "--silver-limit above 0"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(run, extra, expected):

@@ -8,6 +8,7 @@ from itertools import groupby
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from embedtrain.data.folding import fold_text
@@ -17,6 +18,9 @@ from embedtrain.data.folding import fold_text
 UNSPACED = frozenset(
     "CJK IDEOGRAPHIC HIRAGANA KATAKANA KATAKANA-HIRAGANA HANGUL BOPOMOFO THAI LAO KHMER MYANMAR".split()  # noqa: SIM905
 )
+
+# Of the query's terms that k sentences or more hold, so many of the rarest tell which score the k best reach.
+FLOOR_TERMS = 3
 
 
 def tokenize(text: str) -> list[str]:
@@ -37,13 +41,73 @@ def tokenize(text: str) -> list[str]:
     return terms
 
 
+class BM25Index:
+    """Sentences indexed by bm25s, each of them document and query.
+
+    Scores are bm25s' Lucene variant with k1 = 1.5 and b = 0.75.
+
+    Args:
+        sentences: The n texts.
+    """
+
+    def __init__(self, sentences: Sequence[str]) -> None:
+        import bm25s
+
+        # Importing bm25s sets its logger to DEBUG, and its notes on each index would reach the user.
+        logging.getLogger("bm25s").setLevel(logging.WARNING)
+        vocabulary: dict[str, int] = {}
+        self.documents = [
+            [vocabulary.setdefault(term, len(vocabulary)) for term in tokenize(sentence)] for sentence in sentences
+        ]
+        self.index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
+        if vocabulary:
+            self.index.index((self.documents, vocabulary), show_progress=False)
+            # NumPy would make indices of this type anew for every list that it adds up.
+            self.index.scores["indices"] = self.index.scores["indices"].astype(np.intp)
+
+    def top_k(
+        self, rows: range | None = None, *, k: int, exclude: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As :func:`bm25_top_k`, for some of the sentences as queries; ``exclude`` keeps the numbers of them all.
+
+        Returns:
+            Indices and scores of shape (len(rows), k).
+        """
+        rows = range(len(self.documents)) if rows is None else rows
+        indices = torch.full((len(rows), k), -1, dtype=torch.int64)
+        scores = torch.full((len(rows), k), -torch.inf)
+        pairs = np.empty((0, 2), dtype=np.int64) if exclude is None else exclude.cpu().numpy()
+        pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
+        bounds = np.searchsorted(pairs[:, 0], np.arange(len(self.documents) + 1))
+        for place, row in enumerate(tqdm(rows, desc="BM25", unit="sentence", delay=5, disable=None)):
+            terms = self.documents[row]
+            if terms:
+                found = self.index.get_scores_from_ids(terms)
+                found[row] = 0.0
+                found[pairs[bounds[row] : bounds[row + 1], 1]] = 0.0
+                best = _highest(found, k, floor=self._floor(found, terms, k))
+                indices[place, : len(best)] = torch.from_numpy(best)
+                scores[place, : len(best)] = torch.from_numpy(found[best])
+        return indices, scores
+
+    def _floor(self, scores: NDArray[np.float32], terms: list[int], k: int) -> float:
+        """A score that the k best reach: what k of the sentences have that share one of the query's rarest terms."""
+        starts = self.index.scores["indptr"]
+        lists = sorted((starts[term + 1] - starts[term], term) for term in set(terms))
+        reached = [0.0]
+        for term in [term for length, term in lists if length >= k][:FLOOR_TERMS]:
+            sharing = scores[self.index.scores["indices"][starts[term] : starts[term + 1]]]
+            reached.append(float(np.partition(sharing, -k)[-k]))
+        return max(reached)
+
+
 def bm25_top_k(
     sentences: Sequence[str], *, k: int, exclude: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The k other sentences that score highest by BM25 with each sentence as the query.
 
-    Scores are bm25s' Lucene variant with k1 = 1.5 and b = 0.75. Sentences that share no term are not neighbours, equal
-    scores are ranked by the lower index, and the same sentences give the same result.
+    Sentences that share no term are not neighbours, equal scores are ranked by the lower index, and the same sentences
+    give the same result.
 
     Args:
         sentences: The n texts, each of them query and document.
@@ -54,39 +118,13 @@ def bm25_top_k(
         Indices, int64 of shape (n, k), and scores, float32 of shape (n, k), high to low; filled up with index -1 and
         score -inf.
     """
-    import bm25s
-
-    # Importing bm25s sets its logger to DEBUG, and its notes on each index would reach the user.
-    logging.getLogger("bm25s").setLevel(logging.WARNING)
-    indices = torch.full((len(sentences), k), -1, dtype=torch.int64)
-    scores = torch.full((len(sentences), k), -torch.inf)
-    vocabulary: dict[str, int] = {}
-    documents = [
-        [vocabulary.setdefault(term, len(vocabulary)) for term in tokenize(sentence)] for sentence in sentences
-    ]
-    if not vocabulary:
-        return indices, scores
-    index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
-    index.index((documents, vocabulary), show_progress=False)
-    pairs = np.empty((0, 2), dtype=np.int64) if exclude is None else exclude.cpu().numpy()
-    pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
-    ends = np.searchsorted(pairs[:, 0], np.arange(len(sentences)), side="right")
-    start = 0
-    for row, document in enumerate(tqdm(documents, desc="BM25", unit="sentence", delay=5, disable=None)):
-        if document:
-            found = index.get_scores_from_ids(document)
-            found[row] = 0.0
-            found[pairs[start : ends[row], 1]] = 0.0
-            best = _highest(found, k)
-            indices[row, : len(best)] = torch.from_numpy(best)
-            scores[row, : len(best)] = torch.from_numpy(found[best])
-        start = ends[row]
-    return indices, scores
+    return BM25Index(sentences).top_k(k=k, exclude=exclude)
 
 
-def _highest(scores: np.ndarray, k: int) -> np.ndarray:
-    """Indices of the k highest scores above 0, high to low and equal ones by index."""
-    candidates = np.flatnonzero(scores > 0)
+def _highest(scores: NDArray[np.float32], k: int, *, floor: float) -> NDArray[np.int64]:
+    """Indices of the k highest scores above 0, high to low and equal ones by index; k of them reach the floor."""
+    # Picking the k highest of all scores takes longer than making them; the floor leaves a few to pick from.
+    candidates = np.flatnonzero(scores >= floor) if floor > 0 else np.flatnonzero(scores > 0)
     if len(candidates) > k:
         least = np.partition(scores[candidates], -k)[-k]
         candidates = candidates[scores[candidates] >= least]

@@ -1,6 +1,6 @@
 """A cross-encoder whose score is read from pooled tokens, as a sentence encoder's embedding is."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from embedtrain.models.loading import ModelSource, load_biencoder
 
@@ -34,7 +34,7 @@ def make_pooled_crossencoder(source: ModelSource, *, pooling: Pooled, device: st
     from sentence_transformers.base.modules import Dense
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    transformer = load_biencoder(source, device=device)[0]
+    transformer: Any = load_biencoder(source, device=device)[0]
     dim = transformer.get_embedding_dimension()
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jinja2
@@ -9,27 +10,16 @@ from markupsafe import Markup
 
 from embedtrain.errors import UserError
 from embedtrain.files import write_text
-from embedtrain.report import sections, wording
+from embedtrain.report import augsbert_sections, label_sections, sections, train_sections, wording
+from embedtrain.report.sections import Section
 
 _HERE = Path(__file__).parent
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        name: getattr(wording, name) for name in ("points", "interval", "count", "duration", "printable", "language")
-    }
-    return environment.get_template("page.html")
+_FILTERS = ("points", "interval", "count", "duration", "decimal", "share", "printable", "language")
+_OF_A_MODEL = {"audit": sections.audit, "loading": sections.loading, "environment": sections.environment}
 
 
 def write_report(run: Path) -> Path:
-    """Write ``report.html`` into a run folder, from what the folder holds and nothing else.
+    """Write ``report.html`` into the folder of an Augmented SBERT run, from what the folder holds and nothing else.
 
     The page is one file that loads nothing: its plots are inlined, its only script (a copy button) is named by hash in
     the page's content security policy, and text of the user's is escaped. The same folder gives the same bytes.
@@ -43,23 +33,65 @@ def write_report(run: Path) -> Path:
     Raises:
         UserError: If ``run`` is not a folder.
     """
+    page = augsbert_sections
+    own = {"results": page.results, "training": page.training, "labels": page.labels, "silver": page.silver}
+    return _write(run, "augsbert.html", own | _OF_A_MODEL)
+
+
+def write_train_report(run: Path) -> Path:
+    """As :func:`write_report`, for the folder of a training: ``embedtrain train``."""
+    page = train_sections
+    return _write(run, "train.html", {"results": page.results, "training": page.training} | _OF_A_MODEL)
+
+
+def write_label_report(run: Path) -> Path:
+    """As :func:`write_report`, for the folder of labelled pairs: ``embedtrain label``.
+
+    It reads ``metrics.json`` (see ``mining.distribution.build_label_metrics``; also ``labels``, the dev score of what
+    was written, ``verdict`` and ``warnings``), ``examples.parquet`` (``sentence1``, ``sentence2``, ``score``),
+    ``manifest.json`` and ``config.yaml``.
+    """
+    page = label_sections
+    own = {
+        "results": page.results,
+        "distribution": page.distribution,
+        "calibration": page.calibration,
+        "pairs": page.pairs,
+        "speed": page.speed,
+        "labels": page.labels,
+        "environment": page.environment,
+    }
+    return _write(run, "label.html", own)
+
+
+def _write(run: Path, template: str, parts: Mapping[str, Callable[[Path], Section]]) -> Path:
     run = Path(run)
     if not run.is_dir():
         raise UserError(f"{run}: expected the folder of a run, found {'a file' if run.exists() else 'nothing there'}")
     script = (_HERE / "page.js").read_text(encoding="utf-8")
-    page = _template().render(
-        name=run.resolve().name,
-        results=sections.results(run),
-        training=sections.training(run),
-        labels=sections.labels(run),
-        silver=sections.silver(run),
-        audit=sections.audit(run),
-        loading=sections.loading(run),
-        environment=sections.environment(run),
-        style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    page = (
+        _environment()
+        .get_template(template)
+        .render(
+            name=run.resolve().name,
+            **{name: part(run) for name, part in parts.items()},
+            style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
     )
     target = run / "report.html"
     write_text(target, page)
     return target
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {name: getattr(wording, name) for name in _FILTERS}
+    return environment

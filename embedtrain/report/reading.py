@@ -8,6 +8,27 @@ import pandas as pd
 import yaml
 
 from embedtrain.files import read_json
+from embedtrain.report import wording
+
+
+def number(value: object) -> float | None:
+    """A parsed value where it is a finite number, else None."""
+    return float(value) if wording.is_number(value) else None
+
+
+def bounds(value: object) -> tuple[float, float] | None:
+    """A parsed value where it is an interval of two finite numbers, else None."""
+    return (value[0], value[1]) if isinstance(value, list) and wording.interval(value) else None
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """A parsed value where it is a mapping, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def entries(value: object) -> list[dict[str, Any]]:
+    """The mappings in a parsed value where it is a list, else none."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 class RunFiles:
@@ -53,8 +74,13 @@ class RunFiles:
         self.missing.append(f"{name} cannot be read as {expected}.")
         return {}
 
-    def table(self, name: str, columns: tuple[str, ...], *, numeric: tuple[str, ...]) -> pd.DataFrame:
-        """The given columns of a Parquet table; rows without a finite number in ``numeric`` are left out."""
+    def table(
+        self, name: str, columns: tuple[str, ...], *, numeric: tuple[str, ...], optional: tuple[str, ...] = ()
+    ) -> pd.DataFrame:
+        """The given columns of a Parquet table, and the optional ones that it has.
+
+        Rows without a finite number in ``numeric`` are left out.
+        """
         empty = pd.DataFrame({column: [] for column in columns})
         if not self._has(name):
             return empty
@@ -67,7 +93,7 @@ class RunFiles:
         if absent:
             self.missing.append(f"{name} has no column {', '.join(absent)}.")
             return empty
-        frame = frame[list(columns)].copy()
+        frame = frame[[*columns, *(column for column in optional if column in frame.columns)]].copy()
         for column in numeric:
             frame[column] = pd.to_numeric(frame[column], errors="coerce")
         finite = frame[list(numeric)].apply(lambda values: values.abs() < float("inf")).all(axis=1)

@@ -40,13 +40,23 @@ def interval(bounds: object, *, decimals: int = 1, plus: bool = False) -> str:
     return f"[{points(bounds[0], decimals=decimals, plus=plus)}, {points(bounds[1], decimals=decimals, plus=plus)}]"
 
 
+def decimal(value: object, decimals: int = 2) -> str:
+    """A score, or a distance of scores, on its own scale."""
+    return signed(value, decimals) if is_number(value) else NOT_KNOWN
+
+
+def share(value: object) -> str:
+    """A fraction as per cent: ``0.125`` is ``12.5 %``."""
+    return f"{signed(100 * value, 1)}\u00a0%" if is_number(value) else NOT_KNOWN
+
+
 def count(value: object) -> str:
     """A whole number with thousands separated."""
     return f"{value:,.0f}" if is_number(value) else NOT_KNOWN
 
 
 def duration(seconds: object) -> str:
-    """Seconds in the two units that a person would say: ``8.4 s``, ``12 min 3 s``, ``1 h 5 min``."""
+    """Seconds in the two units that a person would say: ``8.4 s``, ``12 min 3 s``, ``1 h 5 min``, ``3 d 4 h``."""
     if not is_number(seconds):
         return NOT_KNOWN
     total = float(seconds)
@@ -56,7 +66,10 @@ def duration(seconds: object) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(round(total / 60), 60)
-    return f"{hours} h {minutes} min"
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(round(total / 3600), 24)
+    return f"{days} d {hours} h"
 
 
 def plain(value: object) -> str:

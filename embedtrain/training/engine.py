@@ -64,7 +64,8 @@ class Engine(BaseTrainer):
             num_workers=1 if on_gpu else 0,
         )
 
-    def get_optimizer_cls_and_kwargs(self, args: Any, model: Any = None) -> tuple[Any, Any]:
+    # A method, as sentence-transformers' trainers have it; transformers' own is static.
+    def get_optimizer_cls_and_kwargs(self, args: Any, model: Any = None) -> tuple[Any, Any]:  # type: ignore[override]
         """AdamW of torch, in the form that takes sparse gradients where the engine has asked for them."""
         optimizer, options = super().get_optimizer_cls_and_kwargs(args, model)
         return (TokenRowAdamW if self.sparse_tables else optimizer), options

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedtrain.mining.bm25 import bm25_top_k, tokenize
+from embedtrain.mining.bm25 import BM25Index, bm25_top_k, tokenize
 
 
 @pytest.mark.parametrize(
@@ -116,3 +116,44 @@ def test_nothing_to_find(sentences):
     indices, scores = bm25_top_k(sentences, k=2)
     assert indices.tolist() == [[-1, -1]] * len(sentences)
     assert scores.shape == (len(sentences), 2)
+
+
+def sentences_like_a_language(count, *, seed):
+    """Words drawn by Zipf's law, so that a few of them stand in most sentences; some sentences come twice."""
+    rng = np.random.default_rng(seed)
+    share = 1 / np.arange(1, 301)
+    words = rng.choice(300, size=(count, 14), p=share / share.sum())
+    lengths = rng.integers(0, 15, size=count)
+    made = [" ".join(f"w{word}" for word in row[:length]) for row, length in zip(words, lengths, strict=True)]
+    return made[: count - 20] + made[:20]
+
+
+def test_gives_the_bits_of_adding_up_every_list():
+    import bm25s
+
+    sentences = sentences_like_a_language(400, seed=1)
+    vocabulary = {}
+    documents = [[vocabulary.setdefault(term, len(vocabulary)) for term in tokenize(text)] for text in sentences]
+    index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
+    index.index((documents, vocabulary), show_progress=False)
+    exclude = np.random.default_rng(2).integers(400, size=(2000, 2))
+    indices, scores = bm25_top_k(sentences, k=5, exclude=torch.from_numpy(exclude))
+    for row, document in enumerate(documents):
+        if not document:
+            assert indices[row].tolist() == [-1] * 5
+            continue
+        full = index.get_scores_from_ids(document)
+        full[exclude[exclude[:, 0] == row, 1]] = 0.0
+        full[row] = 0.0
+        best = [column for column in np.lexsort((np.arange(400), -full))[:5] if full[column] > 0]
+        assert indices[row, : len(best)].tolist() == best
+        np.testing.assert_array_equal(scores[row, : len(best)].numpy(), full[best])
+
+
+def test_part_of_the_sentences_gives_part_of_the_result():
+    sentences = sentences_like_a_language(60, seed=3)
+    exclude = torch.tensor([[10, 11], [11, 10], [40, 2]])
+    indices, scores = bm25_top_k(sentences, k=4, exclude=exclude)
+    part = BM25Index(sentences).top_k(range(10, 45), k=4, exclude=exclude)
+    assert torch.equal(part[0], indices[10:45])
+    assert torch.equal(part[1], scores[10:45])

@@ -1,4 +1,5 @@
 import logging
+import threading
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedtrain.errors import UserError
+from embedtrain.mining import token_batches
 from embedtrain.mining.labeling import check_thresholds, hard_labels, label_pairs, score_pairs
+from embedtrain.mining.token_batches import PairTokens
 
 WORDS = ["how", "do", "i", "reset", "the", "password", "refund", "update", "?", "怎么", "重置", "密码", "网络", "退款"]
 
@@ -86,6 +89,81 @@ def test_batches_keep_to_the_budget_and_hold_like_lengths(cross_encoder, monkeyp
     assert all(rows * width <= 300 for (rows, width), _ in shapes)
     padded = sum(rows * width for (rows, width), _ in shapes)
     assert sum(real for _, real in shapes) / padded > 0.95
+
+
+@pytest.mark.parametrize("both_orders", [True, False])
+@pytest.mark.parametrize("chunk_pairs", [1, 7, 64])
+def test_chunks_do_not_change_scores(cross_encoder, monkeypatch, chunk_pairs, both_orders):
+    first, second = texts(65, seed=20), texts(65, seed=21)
+    expected = score_pairs(cross_encoder, first, second, both_orders=both_orders)
+    monkeypatch.setattr(token_batches, "CHUNK_PAIRS", chunk_pairs)
+    scores = score_pairs(cross_encoder, first, second, both_orders=both_orders)
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+def test_the_same_pairs_get_the_same_bits(cross_encoder):
+    first, second = texts(90, seed=22), texts(90, seed=23)
+    for dtype in (None, torch.bfloat16):
+        once, again = (score_pairs(cross_encoder, first, second, dtype=dtype) for _ in range(2))
+        assert once.tobytes() == again.tobytes()
+
+
+def test_tokenising_runs_in_the_background_one_chunk_ahead(cross_encoder, monkeypatch):
+    monkeypatch.setattr(token_batches, "CHUNK_PAIRS", 5)
+    begun, ahead, threads = [], [], set()
+    chunk_of, forward = PairTokens._chunk, cross_encoder.forward
+
+    def watched_chunk(self, start):
+        threads.add(threading.current_thread().name)
+        begun.append(start)
+        return chunk_of(self, start)
+
+    def watched_forward(features, **kwargs):
+        ahead.append(len(begun))
+        return forward(features, **kwargs)
+
+    monkeypatch.setattr(PairTokens, "_chunk", watched_chunk)
+    monkeypatch.setattr(cross_encoder, "forward", watched_forward)
+    score_pairs(cross_encoder, texts(40, seed=24), texts(40, seed=25), token_budget=10**6)
+    assert begun == list(range(0, 40, 5))
+    assert len(ahead) == 8
+    assert all(count <= number + 2 for number, count in enumerate(ahead))
+    assert threads
+    assert threading.main_thread().name not in threads
+
+
+def test_a_failure_of_the_tokenizer_comes_out_and_ends_the_background(cross_encoder, monkeypatch):
+    monkeypatch.setattr(token_batches, "CHUNK_PAIRS", 5)
+    chunk_of = PairTokens._chunk
+
+    def fails_later(self, start):
+        if start == 10:
+            raise RuntimeError("no such token")
+        return chunk_of(self, start)
+
+    monkeypatch.setattr(PairTokens, "_chunk", fails_later)
+    cross_encoder.train()
+    try:
+        with pytest.raises(RuntimeError, match="no such token"):
+            score_pairs(cross_encoder, texts(40, seed=26), texts(40, seed=27))
+        assert cross_encoder.training
+    finally:
+        cross_encoder.eval()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tokenising")]
+
+
+def test_padding_on_the_left_as_the_tokenizer_says(cross_encoder, monkeypatch):
+    first, second = texts(30, seed=28), texts(30, seed=29)
+    monkeypatch.setattr(cross_encoder.tokenizer, "padding_side", "left")
+    pairs = PairTokens(cross_encoder.tokenizer, first, second, both_orders=False)
+    (chunk,) = pairs.chunks()
+    rows = [(first[row], second[row]) for row in chunk.order]
+    sides = map(list, zip(*rows, strict=True))
+    expected = cross_encoder.tokenizer(*sides, truncation="longest_first", padding=True, return_tensors="pt")
+    found = pairs.features(chunk, 0, len(rows))
+    assert (found["attention_mask"] == 0).any()
+    for name in ("input_ids", "attention_mask", "token_type_ids"):
+        assert torch.equal(found[name], expected[name])
 
 
 def test_applies_the_activation_of_the_model(cross_encoder, monkeypatch):

@@ -126,9 +126,9 @@ def test_nothing_in_nothing_out():
 
 
 def test_another_strategy_is_one_entry(monkeypatch):
-    def chain(pool, partners):
+    def chain(pool, request):
         last = len(pool.sentences) - 1
-        return torch.tensor([[i + 1, i] for i in range(last)] * partners)
+        return np.array([[i + 1, i] for i in range(last)] * request.partners)
 
     monkeypatch.setitem(sampling.STRATEGIES, "chain", chain)
     frame = sample_pairs(["a", "b", "c"], None, strategies=("chain",), top_k=2, known_pairs=[])

@@ -16,14 +16,21 @@ from conftest import SAMPLES
 from sentence_transformers import SentenceTransformer
 
 from embedtrain.data.folding import fold_text
+from embedtrain.mining.labeling import score_pairs
+from embedtrain.models import ModelSource, load_crossencoder
 from embedtrain.pipelines.augsbert.inputs import collect_inputs
 from embedtrain.pipelines.augsbert.options import AugSBERTOptions
-from embedtrain.pipelines.augsbert.pipeline import Pipeline, augsbert
+from embedtrain.pipelines.augsbert.pipeline import augsbert
+from embedtrain.pipelines.augsbert.reading import read
+from embedtrain.pipelines.augsbert.workspace import Workspace
 from embedtrain.pipelines.run import Run
 from embedtrain.training.settings import TrainingSettings
 
 SHORT = TrainingSettings(batch_size=16, min_steps=12, epochs=0.1, evaluations=3, patience=0, learning_rate=1e-3)
-STAGES = ["read", "zero_shot", "teacher", "sample", "label", "silver", "gold_only", "augmented", "predict", "judge"]
+STAGES = [
+    *("read", "zero_shot", "gold_only", "teacher_cross_encoder", "teacher", "sample", "label_cross_encoder", "label"),
+    *("silver", "augmented", "predict", "judge"),
+]
 
 
 def part(name, rows, folder):
@@ -51,7 +58,7 @@ def options(files, tiny_model, tmp_path_factory):
         score_range=(0, 5),
         base=str(tiny_model),
         strategies=["semantic", "bm25"],
-        teacher=SHORT,
+        teacher_training=SHORT,
         student=SHORT,
         precision="fp32",
         device="cpu",
@@ -75,13 +82,18 @@ def changed(options, **values):
 def test_metrics_have_the_four_models_with_intervals(result, options):
     metrics = json.loads((result.report.parent / "metrics.json").read_text())
     assert metrics == result.metrics
-    assert list(metrics["models"]) == ["zero_shot", "cross_encoder", "gold_only", "augmented"]
+    assert list(metrics["models"]) == ["zero_shot", "teacher", "gold_only", "augmented"]
     for scores in metrics["models"].values():
         for split, pairs in (("dev", 40), ("test", 60)):
             assert scores[split]["pairs"] == pairs
             assert scores[split]["ci95"][0] <= scores[split]["spearman"] <= scores[split]["ci95"][1]
             assert -1 <= scores[split]["pearson"] <= 1
-    assert set(metrics["seconds"]) == set(STAGES)
+    assert list(metrics["seconds"]) == STAGES
+    assert metrics["teacher"]["name"] == "cross-encoder"
+    assert metrics["teacher"]["dev"] == pytest.approx(metrics["models"]["teacher"]["dev"]["spearman"])
+    assert metrics["silver"]["pairs"] == metrics["silver"]["labelled"] > 50
+    assert 0 < metrics["silver"]["wasserstein"] < 1
+    assert not metrics["dev_held_out"]
     low, high = metrics["paired_difference"]["ci95"]
     assert low <= metrics["paired_difference"]["difference"] <= high
     assert metrics["verdict"]
@@ -116,6 +128,18 @@ def test_silver_holds_no_known_pair_no_repeat_and_no_sentence_with_itself(result
         table = pd.read_csv(files[name], sep="\t", quoting=3)
         known = {frozenset(map(fold_text, pair)) for pair in zip(table["sentence1"], table["sentence2"], strict=True)}
         assert not known & set(pairs)
+
+
+def test_the_labels_are_the_teachers_scores(result):
+    stages = result.report.parent / "stages"
+    silver = pd.read_parquet(stages / "silver" / "silver.parquet")
+    teacher = load_crossencoder(
+        ModelSource("t", str(stages / "teacher_cross_encoder" / "model"), "folder"), device="cpu"
+    )
+    expected = score_pairs(teacher, silver["sentence1"].tolist(), silver["sentence2"].tolist())
+    np.testing.assert_allclose(silver["score"], expected, atol=1e-5)
+    assert not (result.report.parent / "labels").exists()
+    assert not (result.report.parent / "checkpoints").exists()
 
 
 def test_both_students_have_the_same_maximum_of_steps(result):
@@ -200,7 +224,7 @@ def test_a_gold_limit_draws_the_same_pairs_for_the_same_seed(options, tmp_path):
     for name in ("a", "b"):
         limited = changed(options, gold_limit=30, output=str(tmp_path / name))
         with Run(limited.output, config={}) as run:
-            Pipeline(limited, collect_inputs(limited), run).read()
+            read(Workspace(limited, collect_inputs(limited), run))
         drawn.append(pd.read_parquet(tmp_path / name / "stages" / "read" / "gold.parquet"))
     assert len(drawn[0]) == 30
     pd.testing.assert_frame_equal(*drawn)
@@ -232,7 +256,7 @@ def test_chinese_goes_from_pairs_to_report(options, tmp_path):
     assert len(by_words) > 20
     shared = [len(set(a) & set(b)) for a, b in zip(by_words["sentence1"], by_words["sentence2"], strict=True)]
     assert np.mean([count >= 2 for count in shared]) > 0.8
-    lowest = silver.sort_values("score", kind="stable")["sentence1"].iloc[0]
+    lowest = silver.sort_values(["score", "sentence1", "sentence2"])["sentence1"].iloc[0]
     assert lowest in finished.report.read_text(encoding="utf-8")
 
 
@@ -253,7 +277,7 @@ def test_a_killed_run_continues_from_the_last_whole_stage(options, tmp_path, cap
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     whole = {path.name for path in (tmp_path / "killed" / "stages").iterdir() if not path.name.startswith(".")}
-    assert {"read", "zero_shot", "teacher"} <= whole
+    assert {"read", "zero_shot", "gold_only", "teacher"} <= whole
     assert "judge" not in whole
     caplog.set_level(logging.INFO, logger="embedtrain")
     finished = augsbert(killed)

@@ -344,3 +344,7 @@ def test_the_command_shows_the_results(options, files, tiny_model, capsys, tmp_p
     assert "before training" in shown
     assert "95 % interval" in shown
     assert str(tmp_path / "r" / "model") in shown
+    assert f"report   {tmp_path / 'r' / 'report.html'}" in shown
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert page.count("<svg") == 2
+    assert 'class="missing"' not in page

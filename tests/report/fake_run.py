@@ -10,8 +10,8 @@ SCRIPT = "<script>alert(1)</script>"
 CHINESE = "扫地机器人充电时一直闪红灯怎么办？"
 SUBJECTS = ["The vacuum", "My coffee maker", "The app", "Our router", "扫地机器人", "咖啡机"]
 TROUBLES = ["does not start", "blinks red", "stops after a minute", "loses its connection", "一直闪红灯", "连不上网络"]
-DEV = {"zero_shot": 0.8672, "cross_encoder": 0.8603, "gold_only": 0.8940, "augmented": 0.8858}
-TEST = {"zero_shot": 0.8203, "cross_encoder": 0.8284, "gold_only": 0.8577, "augmented": 0.8491}
+DEV = {"zero_shot": 0.8672, "teacher": 0.8603, "gold_only": 0.8940, "augmented": 0.8858}
+TEST = {"zero_shot": 0.8203, "teacher": 0.8284, "gold_only": 0.8577, "augmented": 0.8491}
 VERDICT = (
     "Silver labels did not help: on test the augmented model stands 0.86 points below the model trained on gold alone, "
     "which is the one kept."
@@ -72,6 +72,14 @@ def metrics():
         "verdict": VERDICT,
         "warnings": [WARNING],
         "winner": "gold_only",
+        "teacher": {
+            "name": "cross-encoder + student", "dev": 0.8603,
+            "members": [{"name": "cross-encoder"}, {"name": "student"}],
+            "candidates": [
+                {"name": "cross-encoder", "dev": 0.8511}, {"name": "cross-encoder + student", "dev": 0.8603},
+            ],
+        },
+        "silver": {"labelled": 5002, "confident": 4502, "pairs": 4502, "wasserstein": 0.1234},
         "seconds": {"read": 0.8, "teacher": 81.5},
     }  # fmt: skip
 
@@ -106,9 +114,8 @@ def build_run(folder):
     }  # fmt: skip
     for name, value in (("manifest.json", manifest), ("metrics.json", metrics()), ("stages/read/audit.json", audit)):
         (folder / name).write_text(json.dumps(value))
-    for name, role, trained in (("teacher", "cross_encoder", 11474), ("gold_only", "gold_only", 5737),
-                                ("augmented", "augmented", 24769)):  # fmt: skip
-        value = history(random, steps=1440, dev=DEV[role], pairs_trained=trained)
+    for name, trained in (("teacher", 11474), ("gold_only", 5737), ("augmented", 24769)):
+        value = history(random, steps=1440, dev=DEV[name], pairs_trained=trained)
         (stages / name / "history.json").write_text(json.dumps(value))
     for split, count in (("gold", 3000), ("dev", 2400), ("test", 300)):
         scores = random.integers(0, 26, count) / 25
@@ -116,7 +123,7 @@ def build_run(folder):
         if split == "dev":
             noisy = 1 / (1 + np.exp(-(6 * scores - 3 + random.normal(0, 1.1, count))))
             dev = pd.DataFrame({"split": "dev", "score": scores, "prediction": noisy})
-            models = ("zero_shot", "cross_encoder", "gold_only", "augmented")
+            models = ("zero_shot", "teacher", "gold_only", "augmented")
             judged = pd.concat([dev.assign(model=name) for name in models])
             judged.to_parquet(stages / "predict" / "predictions.parquet")
     silver = pairs(random, 5000, score=random.beta(2, 1.3, 5000))

@@ -6,23 +6,41 @@ from functools import partial
 
 import pandas as pd
 
-from embedtrain.data import read_scored_pairs, read_sentences
-from embedtrain.errors import Problems, UserError
+from embedtrain.data import POSITIVE_PAIRS, SENTENCES, read_scored_pairs, read_sentences, read_table_of
+from embedtrain.errors import Problems
+from embedtrain.mining.pair_files import PAIRS
 from embedtrain.models import Choice, ModelSource, choose_device, choose_precision, resolve_model
+from embedtrain.pipelines.augsbert.checks import check_options, check_positives, warn_without_effect
 from embedtrain.pipelines.augsbert.options import AugSBERTOptions
 from embedtrain.pipelines.checks import check_tables, noting
 
 logger = logging.getLogger(__name__)
 
+# Of tables that are not scored pairs.
+OTHER_COLUMNS = (*SENTENCES.columns, *POSITIVE_PAIRS.columns)
+
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything from outside that a run of the pipeline depends on."""
+    """Everything from outside that a run of the pipeline depends on.
+
+    Attributes:
+        gold: Scored pairs to train on.
+        dev: Scored pairs that choose; None where they are to be held out of gold.
+        test: Scored pairs that judge.
+        sentences: Texts to make pairs of.
+        ready: Unlabelled pairs, ``sentence1`` and ``sentence2``, or None.
+        base: What the students start from.
+        teacher_base: What the teachers start from.
+        device: Where to compute.
+        precision: Of matrix products.
+    """
 
     gold: pd.DataFrame
-    dev: pd.DataFrame
+    dev: pd.DataFrame | None
     test: pd.DataFrame
     sentences: pd.DataFrame
+    ready: pd.DataFrame | None
     base: ModelSource
     teacher_base: ModelSource
     device: Choice
@@ -36,18 +54,30 @@ def collect_inputs(options: AugSBERTOptions) -> Inputs:
         UserError: With every problem of every option, file and model at once.
     """
     problems = Problems()
-    options.check(problems)
+    check_options(options, problems)
     attempt = partial(noting, problems)
 
     def pairs(source: str) -> pd.DataFrame | None:
-        columns = {name: found for name, found in options.columns.items() if name != "text"}
+        # What no table has is left in, so that the reader names it.
+        columns = {name: found for name, found in options.columns.items() if name not in OTHER_COLUMNS}
         return attempt(lambda: read_scored_pairs(source, columns=columns, score_range=options.score_range))
 
-    gold, dev, test = pairs(options.gold), pairs(options.dev), pairs(options.test)
+    def ready_pairs(source: str) -> pd.DataFrame:
+        kinds = [PAIRS, POSITIVE_PAIRS]
+        names = {name: found for name, found in options.columns.items() if any(kind.may_hold(name) for kind in kinds)}
+        table, _ = read_table_of(source, kinds=kinds, columns=names)
+        return table.set_axis(list(PAIRS.columns), axis="columns")
+
+    gold, test = pairs(options.gold), pairs(options.test)
+    dev = None if options.dev is None else pairs(options.dev)
     sentences: pd.DataFrame | None = pd.DataFrame({"text": pd.Series(dtype="str")})
     if options.unlabeled is not None:
         source, text = options.unlabeled, options.columns.get("text")
         sentences = attempt(lambda: read_sentences(source, columns={"text": text} if text else None))
+    ready: pd.DataFrame | None = None
+    if options.pairs is not None:
+        pairs_source = options.pairs
+        ready = attempt(lambda: ready_pairs(pairs_source))
     base = attempt(lambda: resolve_model(options.base))
     teacher_name = options.teacher_base
     teacher_base = attempt(lambda: resolve_model(teacher_name)) if teacher_name else base
@@ -55,30 +85,16 @@ def collect_inputs(options: AugSBERTOptions) -> Inputs:
     problems.raise_if_any()
     # Nothing is None past this point: each attempt either gave a value or noted a problem.
     assert gold is not None
-    assert dev is not None
     assert test is not None
     assert sentences is not None
     assert base is not None
     assert teacher_base is not None
     assert device is not None
-    check_tables({options.gold: gold, options.dev: dev, options.test: test})
+    given = {options.gold: gold, options.test: test}
+    check_tables(given if dev is None else {**given, str(options.dev): dev})
     check_positives(gold, options, name=options.gold)
     if options.gold_limit is not None and options.gold_limit >= len(gold):
         logger.warning("--gold-limit %d has no effect: %s has %d pairs", options.gold_limit, options.gold, len(gold))
-    if "text" in options.columns and options.unlabeled is None:
-        logger.warning("--columns text=%s has no effect without --unlabeled", options.columns["text"])
+    warn_without_effect(options)
     precision = choose_precision(device.name, options.precision)
-    return Inputs(gold, dev, test, sentences, base, teacher_base, device, precision)
-
-
-def check_positives(gold: pd.DataFrame, options: AugSBERTOptions, *, name: str) -> None:
-    """Refuse a threshold above which no gold pair is left for the ranking loss.
-
-    Raises:
-        UserError: With the highest score there is.
-    """
-    if options.loss == "mnrl" and not (gold["score"] >= options.positive_threshold).any():
-        raise UserError(
-            f"--positive-threshold {options.positive_threshold}: no pair of {name} scores that high, and --loss mnrl "
-            f"trains on those (the highest is {gold['score'].max():.2f} on the scale from 0 to 1)"
-        )
+    return Inputs(gold, dev, test, sentences, ready, base, teacher_base, device, precision)

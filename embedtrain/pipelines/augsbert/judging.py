@@ -10,18 +10,19 @@ from embedtrain.pipelines.wording import aligned, points
 
 LABELS = {
     "zero_shot": "zero-shot",
-    "cross_encoder": "cross-encoder (teacher)",
+    "teacher": "teacher",
     "gold_only": "gold only",
     "augmented": "gold + silver",
 }
 
 
-def judge(predictions: pd.DataFrame, *, bootstrap_samples: int, seed: int) -> dict[str, Any]:
+def judge(predictions: pd.DataFrame, *, teacher: str, bootstrap_samples: int, seed: int) -> dict[str, Any]:
     """Scores with intervals, the paired difference, the winner by dev, the verdict and the warnings.
 
     Args:
-        predictions: One row a model and pair: ``model`` (zero_shot, cross_encoder, gold_only, augmented), ``split``
+        predictions: One row a model and pair: ``model`` (zero_shot, teacher, gold_only, augmented), ``split``
             (dev, test), ``score`` (gold) and ``prediction``; rows of a split in the same order for every model.
+        teacher: What the teacher is, for people, such as ``cross-encoder``.
         bootstrap_samples: Resamples behind each interval.
         seed: Of the resampling.
 
@@ -64,23 +65,25 @@ def judge(predictions: pd.DataFrame, *, bootstrap_samples: int, seed: int) -> di
         "models": models,
         "paired_difference": difference,
         "winner": winner,
-        "verdict": verdict(models, difference, winner),
-        "warnings": warnings(models, winner),
+        "verdict": verdict(models, difference, winner, teacher=teacher),
+        "warnings": warnings(models, winner, teacher=teacher),
     }
 
 
-def teacher_warning(teacher_dev: float, zero_shot_dev: float) -> str | None:
-    """What to tell before labelling when the teacher is no better than the student it shall teach, else None."""
-    if teacher_dev > zero_shot_dev:
+def teacher_warning(teacher: str, teacher_dev: float, gold_only_dev: float, *, zero_shot_dev: float) -> str | None:
+    """What to tell before labelling when the teacher knows no more than gold alone teaches the student, else None."""
+    if teacher_dev > gold_only_dev:
         return None
+    likely = "likely to hurt" if teacher_dev <= zero_shot_dev else "unlikely to pay"
     return (
-        f"The teacher is no better than the student it teaches: dev Spearman {points(teacher_dev)} for the "
-        f"cross-encoder, {points(zero_shot_dev)} for the bi-encoder before any training. Its silver labels are likely "
-        "to hurt. A larger --teacher-base, more gold pairs or more --teacher.epochs may help."
+        f"The teacher ({teacher}) is no better than the student that gold alone makes: dev Spearman "
+        f"{points(teacher_dev)} against {points(gold_only_dev)} ({points(zero_shot_dev)} before any training). Its "
+        f"silver labels are {likely}. A larger --teacher-base, --teacher auto, more gold pairs or more "
+        "--teacher-training.epochs may help."
     )
 
 
-def verdict(models: dict[str, Any], difference: dict[str, Any], winner: str) -> str:
+def verdict(models: dict[str, Any], difference: dict[str, Any], winner: str, *, teacher: str) -> str:
     """One paragraph, the answer first: did the silver labels help, was the teacher good enough, which model is kept."""
     change, (low, high) = difference["difference"], difference["ci95"]
     if low > 0:
@@ -94,20 +97,20 @@ def verdict(models: dict[str, Any], difference: dict[str, Any], winner: str) -> 
         f"95 % interval {100 * low:+.2f} to {100 * high:+.2f}."
     )
     dev = {model: scores["dev"]["spearman"] for model, scores in models.items()}
-    comparison = "better" if dev["cross_encoder"] > dev["zero_shot"] else "no better"
-    teacher = (
-        f"The teacher was {comparison} than the zero-shot student to begin with "
-        f"({points(dev['cross_encoder'])} against {points(dev['zero_shot'])} on dev)."
+    comparison = "better" if dev["teacher"] > dev["gold_only"] else "no better"
+    taught = (
+        f"The teacher ({teacher}) was {comparison} than the student that gold alone makes "
+        f"({points(dev['teacher'])} against {points(dev['gold_only'])} on dev)."
     )
     loser = "gold_only" if winner == "augmented" else "augmented"
     kept = f"Kept in model/: {LABELS[winner]}, by dev ({points(dev[winner])} against {points(dev[loser])})."
-    return f"{silver} {amount} {teacher} {kept}"
+    return f"{silver} {amount} {taught} {kept}"
 
 
-def warnings(models: dict[str, Any], winner: str) -> list[str]:
+def warnings(models: dict[str, Any], winner: str, *, teacher: str) -> list[str]:
     """What a reader of the results should not overlook."""
     dev = {model: scores["dev"]["spearman"] for model, scores in models.items()}
-    found = [teacher_warning(dev["cross_encoder"], dev["zero_shot"])]
+    found = [teacher_warning(teacher, dev["teacher"], dev["gold_only"], zero_shot_dev=dev["zero_shot"])]
     if dev[winner] <= dev["zero_shot"]:
         found.append(
             f"Training did not improve the model on dev: {points(dev[winner])} for the better student, "
@@ -123,6 +126,8 @@ def results_table(metrics: dict[str, Any]) -> str:
     for model, label in LABELS.items():
         dev, test = metrics["models"][model]["dev"], metrics["models"][model]["test"]
         low, high = test["ci95"]
+        if model == "teacher":
+            label = f"{label} ({metrics['teacher']['name']})"
         kept = " *" if model == metrics["winner"] else ""
         rows.append(
             (

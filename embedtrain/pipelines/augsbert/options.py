@@ -1,20 +1,25 @@
-"""The options of the Augmented SBERT pipeline, with their checks."""
+"""The options of the Augmented SBERT pipeline; ``checks`` says what is wrong with them."""
 
-import os
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from embedtrain.errors import Problems
-from embedtrain.mining.sampling import STRATEGIES
 from embedtrain.models.hardware import DeviceName, PrecisionName
 from embedtrain.models.loading import DEFAULT_MODEL
-from embedtrain.training.biencoder import BiEncoderLoss
 from embedtrain.training.settings import TrainingSettings
 
 # Labelling and training take most of a run's time, and more silver than this has not been seen to help.
 SILVER_PER_GOLD = 2
 MIN_SILVER = 10_000
-Strategy = Literal["semantic", "bm25"]
+
+TeacherKind = Literal["cross-encoder", "bi-encoder", "ensemble", "auto"]
+MemberKind = Literal["cross-encoder", "bi-encoder", "student"]
+TeacherStart = Literal["base", "student", "bi-encoder"]
+PairPooling = Literal["head", "mean", "cls"]
+TeacherAverage = Literal["scores", "ranks"]
+WhetherToCalibrate = Literal["auto", "isotonic", "none"]
+SearchModel = Literal["base", "gold-only"]
+Schedule = Literal["mixed", "silver-then-gold", "gold-then-mixed"]
+StudentLoss = Literal["cosine", "cosent", "mnrl"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,49 +28,84 @@ class AugSBERTOptions:
 
     Args:
         gold: Scored pairs to train on: a CSV, TSV, JSON, JSONL or Parquet file, a saved datasets folder or a hub name.
-        dev: Scored pairs that choose checkpoints and the final model.
         test: Scored pairs that judge; nothing is ever chosen by them.
         output: The run's folder; the same command continues a run that was cut off.
+        dev: Scored pairs that choose weights, teacher and final model; without them some of gold are held out.
         unlabeled: Sentences to make new pairs from (also TXT, one sentence a line); gold's own sentences are added.
+        pairs: Unlabelled pairs of another domain than gold's, ready made, for the strategy cross-domain.
         columns: Names in your files for ours, such as sentence1=question1; numbers from 0 for a file without header.
         score_range: Lowest and highest score in your files, such as 0 5; scaled to 0 ... 1 once, when reading.
-        gold_limit: Train on this many gold pairs, drawn at random by the seed; by default on all of them.
+        gold_limit: Use this many gold pairs, drawn at random by the seed; by default all of them.
         base: The student: a folder, or a model's name.
-        teacher_base: What the cross-encoder starts from; by default the student's base.
-        strategies: How new pairs are found: semantic search, BM25, or both.
+        strategies: How new pairs are found, such as semantic bm25; or shares of silver_limit, semantic=0.7 random=0.3.
+        search_model: Whose embeddings semantic search compares: the base's, or the student's that gold trained.
         top_k: Partners searched for each sentence, by each strategy.
         silver_limit: Label at most this many of the new pairs, drawn by the seed; 0 labels all. By default twice the
             gold pairs, but at least 10,000.
+        teacher: What labels the new pairs: a cross-encoder, a bi-encoder by its cosine, an ensemble of teacher_members,
+            or auto, which trains teacher_members and takes the best of them and of their combinations on dev.
+        teacher_base: What teachers are made of; by default the student's base.
+        teacher_members: Who is in the ensemble, and what auto tries; student is the student that gold trained.
+        teacher_seeds: Train this many teachers of each kind and average them.
+        teacher_start: Weights the cross-encoder starts from: teacher_base's, those of the student that gold trained, or
+            those of a teacher_base that gold trained as a bi-encoder.
+        teacher_pooling: What the cross-encoder's score is read from: the head that transformers adds, or a new layer
+            over the mean of its tokens or the first one (cls).
+        teacher_average: Several teachers: average their calibrated scores, or their ranks and calibrate the mean.
+        calibration: Bring scores onto gold's scale by isotonic regression on dev; auto does so but for cross-encoders
+            alone, whose sigmoid was trained on that scale.
         positive_threshold: Silver scores from here on become 1; with the ranking loss, the lowest score of a positive.
-        negative_threshold: Silver scores up to here become 0; what lies between the thresholds is dropped.
-        loss: The students' loss: cosine similarity, or multiple negatives ranking on pairs above positive_threshold.
-        teacher: How the cross-encoder is trained; its batches count each order of a pair.
-        student: How both bi-encoders are trained; epochs count passes over gold and silver together.
-        seed: Of every random choice: the gold subset, batches, dropout, bootstrap.
+        negative_threshold: Silver scores up to here become 0, what lies between is dropped; with the ranking loss, the
+            highest score of a hard negative.
+        negatives: Hard negatives of each positive, with the ranking loss and negative_threshold.
+        silver_confidence: Share of the silver pairs to keep, those on which several teachers agree most.
+        silver_weight: Factor on the loss of silver pairs, beside 1 for gold.
+        silver_schedule: How the augmented student is trained: on gold and silver mixed; on silver, then on gold as the
+            gold-only student is; or from the gold-only student's weights on both mixed.
+        loss: The students' loss: the cosine shall equal the score (cosine), rank as the score does, on whatever scale
+            (cosent), or find the pairs above positive_threshold among others (mnrl, multiple negatives ranking).
+        teacher_training: How cross-encoders are trained; their batches count each order of a pair.
+        bi_encoder_training: How bi-encoders are trained that are to be teachers.
+        student: How the students are trained; epochs count passes over gold and silver together.
+        seed: Of every random choice: the gold subset, dev pairs, batches, dropout, bootstrap.
         device: Where to compute; auto takes the GPU where there is one.
         precision: Of matrix products; auto takes bf16 where the hardware has instructions for it.
         bootstrap_samples: Resamples behind each 95 % interval.
     """
 
     gold: str
-    dev: str
     test: str
     output: str
+    dev: str | None = None
     unlabeled: str | None = None
+    pairs: str | None = None
     columns: dict[str, str] = field(default_factory=dict)
     score_range: tuple[float, float] = (0.0, 1.0)
     gold_limit: int | None = None
     base: str = DEFAULT_MODEL
-    teacher_base: str | None = None
-    strategies: list[Strategy] = field(default_factory=lambda: ["semantic"])
+    strategies: list[str] = field(default_factory=lambda: ["semantic"])
+    search_model: SearchModel = "base"
     top_k: int = 3
     silver_limit: int | None = None
+    teacher: TeacherKind = "cross-encoder"
+    teacher_base: str | None = None
+    teacher_members: list[MemberKind] = field(default_factory=lambda: ["cross-encoder", "bi-encoder"])
+    teacher_seeds: int = 1
+    teacher_start: TeacherStart = "base"
+    teacher_pooling: PairPooling = "head"
+    teacher_average: TeacherAverage = "scores"
+    calibration: WhetherToCalibrate = "auto"
     positive_threshold: float | None = None
     negative_threshold: float | None = None
-    loss: BiEncoderLoss = "cosine"
-    teacher: TrainingSettings = field(
+    negatives: int = 1
+    silver_confidence: float = 1.0
+    silver_weight: float = 1.0
+    silver_schedule: Schedule = "mixed"
+    loss: StudentLoss = "cosine"
+    teacher_training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(batch_size=32, learning_rate=5e-5, evaluations=4)
     )
+    bi_encoder_training: TrainingSettings = field(default_factory=TrainingSettings)
     student: TrainingSettings = field(default_factory=TrainingSettings)
     seed: int = 42
     device: DeviceName = "auto"
@@ -82,48 +122,19 @@ class AugSBERTOptions:
             return max(SILVER_PER_GOLD * gold_pairs, MIN_SILVER)
         return self.silver_limit or None
 
-    def check(self, problems: Problems) -> None:
-        """Note every value that is out of range and every pair of options that contradict each other."""
-        if self.gold_limit is not None and self.gold_limit < 10:
-            problems.add(f"--gold-limit is {self.gold_limit}, expected at least 10")
-        if self.top_k < 1:
-            problems.add(f"--top-k is {self.top_k}, expected at least 1")
-        if self.silver_limit is not None and self.silver_limit < 0:
-            problems.add(f"--silver-limit is {self.silver_limit}, expected at least 0 (0: no limit)")
-        if self.seed < 0:
-            problems.add(f"--seed is {self.seed}, expected at least 0")
-        if self.bootstrap_samples < 100:
-            problems.add(f"--bootstrap-samples is {self.bootstrap_samples}, expected at least 100")
-        if not self.strategies or len(set(self.strategies)) < len(self.strategies):
-            problems.add(
-                f"--strategies is {self.strategies}, expected one or more of {', '.join(STRATEGIES)}, each once"
-            )
-        self._check_thresholds(problems)
-        self.teacher.check("teacher", problems)
-        self.student.check("student", problems)
-        # os.path answers False where a path may not be looked at; the writing check says so then.
-        if os.path.isfile(self.output):
-            problems.add(f"--output {self.output}: this is a file, expected a folder")
-        for option in ("gold", "dev", "test", "unlabeled"):
-            given = getattr(self, option)
-            if given and os.path.isdir(given) and os.path.abspath(given) == os.path.abspath(self.output):
-                problems.add(f"--output {self.output}: this is the input of --{option}, expected a folder of its own")
+    def student_steps(self, *, gold_pairs: int, sentences: int, ready_pairs: int = 0) -> int:
+        """Optimiser steps at most, of each phase of either student.
 
-    def _check_thresholds(self, problems: Problems) -> None:
-        high, low = self.positive_threshold, self.negative_threshold
-        for option, value in (("--positive-threshold", high), ("--negative-threshold", low)):
-            if value is not None and not 0 <= value <= 1:
-                problems.add(f"{option} is {value}, expected a score between 0 and 1 (scores are scaled to that range)")
-        if self.loss == "mnrl":
-            if high is None:
-                problems.add(
-                    "--loss mnrl trains on the pairs above a score, and --positive-threshold is not set; "
-                    "expected for instance --positive-threshold 0.8"
-                )
-            if low is not None:
-                problems.add("--negative-threshold has no use with --loss mnrl, whose negatives come from the batch")
-        elif (high is None) != (low is None):
-            given, missing = ("positive", "negative") if low is None else ("negative", "positive")
-            problems.add(f"--{given}-threshold without --{missing}-threshold: hard labels need both")
-        if high is not None and low is not None and low >= high:
-            problems.add(f"--negative-threshold {low} is not below --positive-threshold {high}")
+        Counted before anything is sampled, with as many silver pairs as the strategies could find and the limit lets
+        through: the gold-only student, which is trained first, has the same as the augmented one.
+        """
+        strategies = {name for word in self.strategies for name in word.partition("=")[0].split("+")}
+        findable = self.top_k * sentences * len(strategies) + ready_pairs
+        at_most = self.silver_pairs_at_most(gold_pairs)
+        silver = findable if at_most is None else min(findable, at_most)
+        return self.student.steps_for(gold_pairs + silver)
+
+    @property
+    def labels_by_thresholds(self) -> bool:
+        """Whether silver labels are 1 and 0 in place of scores."""
+        return self.loss != "mnrl" and self.positive_threshold is not None and self.negative_threshold is not None

@@ -40,7 +40,7 @@ class TrainOptions:
         gradient_accumulation: Batches whose gradients are averaged for one step.
         matryoshka: Shorter lengths that embeddings shall work at too, such as 128 64.
         compile: Compile the model with torch.compile.
-        pack: On a GPU, run texts end to end without padding where the model allows it; its attention has no dropout.
+        pack: Run texts end to end without padding where the model allows it; a GPU then has no attention dropout.
         save_every: Steps between checkpoints; by default at each dev evaluation.
         report_to: Where to log to: tensorboard, wandb, mlflow.
         guide: A second model that judges negatives, for the loss gist: a folder, or a model's name.

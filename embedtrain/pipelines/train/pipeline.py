@@ -1,7 +1,8 @@
 """Training a bi-encoder on tables of any kind, each with its loss: from files to a model with the proof beside it.
 
 The stages, in order: read and audit; zero-shot; train; predict; judge. Each is kept in the run folder and done again
-only when something it depends on has changed; a training that was cut off goes on from its last checkpoint.
+only when something it depends on has changed; a training that was cut off goes on from its last checkpoint. Model and
+report stand at the top of the folder.
 """
 
 import logging
@@ -35,6 +36,7 @@ from embedtrain.pipelines.train.inputs import TrainInputs, collect_train_inputs
 from embedtrain.pipelines.train.judging import judge_training
 from embedtrain.pipelines.train.options import TrainOptions
 from embedtrain.pipelines.train.reading import read_tables
+from embedtrain.report import write_train_report
 from embedtrain.training.cpu import memory_kept_mapped
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class TrainResult:
     metrics: dict[str, Any]
     model: Path
     adapter: Path | None
+    report: Path
 
 
 def train(options: TrainOptions) -> TrainResult:
@@ -74,7 +77,8 @@ def train(options: TrainOptions) -> TrainResult:
         metrics = pipeline.judge()
         pipeline.keep_model()
         adapter = run.folder / "adapter" if options.lora_rank is not None else None
-        return TrainResult(metrics, run.folder / "model", adapter)
+        report = write_train_report(run.folder) if run.leads else run.folder / "report.html"
+        return TrainResult(metrics, run.folder / "model", adapter, report)
 
 
 class TrainPipeline:

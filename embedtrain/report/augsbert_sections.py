@@ -1,0 +1,148 @@
+"""What the page on an Augmented SBERT run shows, section by section."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from embedtrain.report import plots, score_plots, wording
+from embedtrain.report.drawing import MAX_POINTS
+from embedtrain.report.reading import RunFiles, bounds, entries, mapping, number
+from embedtrain.report.sections import (
+    METRICS,
+    SAMPLED_BY,
+    Column,
+    Section,
+    heading,
+    paired_difference,
+    spread_by_score,
+)
+
+MODELS = {
+    "zero_shot": ("Zero-shot", "the base bi-encoder, untrained"),
+    "teacher": ("Teacher", "trained on gold"),
+    "gold_only": ("Gold only", "the bi-encoder, trained on gold"),
+    "augmented": ("Augmented", "the bi-encoder, trained on gold and silver"),
+}
+TRAINED = ("teacher", "gold_only", "augmented")
+STUDENTS = ("gold_only", "augmented")
+HISTOGRAM_EDGES = np.linspace(0, 1, 21)
+
+
+def results(run: Path) -> Section:
+    """Verdict, warnings, the four models' correlations and the paired difference."""
+    files = RunFiles(run)
+    metrics = files.json("metrics.json")
+    models = mapping(metrics.get("models"))
+    teacher = mapping(metrics.get("teacher")).get("name")
+    rows: list[dict[str, Any]] = []
+    dots: list[plots.Dot] = []
+    for model, (name, what) in MODELS.items():
+        splits = mapping(models.get(model))
+        if metrics and not splits:
+            files.missing.append(f"metrics.json has no figures of the model {model}.")
+        measured: dict[str, Any] = {split: mapping(splits.get(split)) for split in ("dev", "test")}
+        what = f"{teacher}, {what}" if model == "teacher" and teacher else what
+        rows.append({"mark": model, "name": name, "what": what, "chosen": model == metrics.get("winner")} | measured)
+        spearman = number(measured["test"].get("spearman"))
+        if spearman is not None:
+            dots.append((model, name, spearman, bounds(measured["test"].get("ci95"))))
+    shown = {
+        **heading(metrics),
+        **paired_difference(metrics),
+        "rows": rows if models else [],
+        "groups": [
+            (METRICS[metric][0], [Column(split, split, metric, METRICS[metric][1]) for split in ("dev", "test")])
+            for metric in ("spearman", "pearson")
+        ],
+        "plot": plots.model_intervals(dots) if dots else None,
+        "pairs": {s: next((row[s]["pairs"] for row in rows if row[s].get("pairs")), None) for s in ("dev", "test")},
+    }
+    return Section(files.missing, shown)
+
+
+def training(run: Path) -> Section:
+    """Loss and dev curves of the teacher and of both students, and what else might have been the teacher."""
+    files = RunFiles(run)
+    metrics = RunFiles(run).json("metrics.json")
+    untrained = mapping(mapping(mapping(metrics.get("models")).get("zero_shot")).get("dev"))
+    zero_shot = number(untrained.get("spearman"))
+    histories = {model: files.json(f"stages/{model}/history.json") for model in TRAINED}
+    # The two students are to be compared with one another, so they share their dev axis.
+    student_dev = [
+        entry["spearman"]
+        for model in STUDENTS
+        for entry in histories[model].get("evaluations", [])
+        if wording.is_number(entry.get("spearman"))
+    ]
+    limits = (min(student_dev), max(student_dev)) if student_dev else None
+    curves = []
+    for model, history in histories.items():
+        if history:
+            name, _ = MODELS[model]
+            svg = plots.training_curve(
+                history,
+                role=model,
+                name=f"student, {name.lower()}" if model in STUDENTS else "teacher",
+                zero_shot=zero_shot,
+                dev_limits=limits if model in STUDENTS else None,
+            )
+            curves.append({"name": name, "svg": svg, **plots.curve_facts(history, metric="spearman")})
+    teacher = mapping(metrics.get("teacher"))
+    candidates = entries(teacher.get("candidates"))
+    shown = {
+        "curves": curves,
+        "zero_shot": zero_shot,
+        "teacher": teacher,
+        "candidates": candidates if len(candidates) > 1 else [],
+        "several": len(entries(teacher.get("members"))) > 1,
+    }
+    return Section(files.missing, shown)
+
+
+def labels(run: Path) -> Section:
+    """Gold beside silver scores, and the teacher against gold on dev."""
+    files = RunFiles(run)
+    gold, silver = (
+        score_plots.ScoreSet.of(
+            files.table(name, ("score",), numeric=("score",))["score"].to_numpy(float), HISTOGRAM_EDGES
+        )
+        for name in ("stages/read/gold.parquet", "stages/label/scored.parquet")
+    )
+    judged = files.table(
+        "stages/predict/predictions.parquet", ("model", "split", "score", "prediction"), numeric=("score", "prediction")
+    )
+    dev = judged[(judged["model"] == "teacher") & (judged["split"] == "dev")]
+    spearman = None
+    if dev["score"].nunique() > 1 and dev["prediction"].nunique() > 1:
+        spearman = float(spearmanr(dev["score"], dev["prediction"]).statistic)
+    scatter = None
+    if len(dev):
+        scatter = score_plots.teacher_scatter(
+            dev["score"].to_numpy(float), dev["prediction"].to_numpy(float), spearman=spearman
+        )
+    shown = {
+        "histogram": score_plots.score_histogram(gold, silver, HISTOGRAM_EDGES) if gold or silver else None,
+        "gold": gold,
+        "silver": silver,
+        "facts": mapping(RunFiles(run).json("metrics.json").get("silver")),
+        "scatter": scatter,
+        "dev_pairs": len(dev),
+        "plotted": min(len(dev), MAX_POINTS),
+    }
+    return Section(files.missing, shown)
+
+
+def silver(run: Path) -> Section:
+    """Silver pairs evenly spread over the ranks of their score."""
+    files = RunFiles(run)
+    columns = ("sentence1", "sentence2", "score", "sampled_by")
+    frame = files.table("stages/label/scored.parquet", columns, numeric=("score",))
+    frame["note"] = frame["sampled_by"].replace(SAMPLED_BY)
+    shown = {
+        "examples": spread_by_score(frame).to_dict("records"),
+        "pairs": len(frame),
+        "counts": sorted(frame["note"].value_counts().items()),
+    }
+    return Section(files.missing, shown)
