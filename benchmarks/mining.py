@@ -17,9 +17,9 @@ them into a CSV file and a plot beside it:
   neighbours that ours and ``semantic_search`` have in common: they may part where two are equally near.
 - ``bm25``: the ten best others of the same sentences by BM25, time and peak memory. The reference's script needs an
   Elasticsearch server; there is nothing of it to measure here.
-- ``memory``: labelling 10 thousand, 100 thousand and a million pairs as ``embedtrain label`` does, from a Parquet file
-  to labelled shards, both orders: peak memory of the process, and seconds. The teacher is a very small one (one layer,
-  64 dimensions), so that a million pairs take minutes; the memory around it is the same under any teacher.
+- ``memory``: ``embedtrain label`` on 10 thousand, 100 thousand and a million pairs, from a Parquet file to labelled
+  shards and report, both orders: peak memory of the process, and seconds of labelling. The teacher is a very small one
+  (one layer, 64 dimensions), so that a million pairs take minutes; the memory around it is the same under any teacher.
 - ``growth``: seconds of encoding, exact search and BM25 by the number of sentences N, from 10 thousand to a million.
   Where a case's name ends in ``sampled``, some of the N were searched for among all of them and the seconds are scaled
   up. Embeddings are real ones with noise, since encoding a million sentences would take an hour; sentences beyond the

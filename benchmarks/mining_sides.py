@@ -17,9 +17,9 @@ from mining_data import load_embeddings, many_sentences
 from embedtrain.mining.bm25 import BM25Index
 from embedtrain.mining.labeling import score_pairs
 from embedtrain.mining.search import top_k
-from embedtrain.mining.shards import LabelStore, PairFiles, label_missing
-from embedtrain.mining.teachers import CrossEncoderScorer
 from embedtrain.models import ModelSource, choose_precision, load_crossencoder
+from embedtrain.pipelines.label.options import LabelOptions
+from embedtrain.pipelines.label.pipeline import label as run_label
 
 # The library at its defaults, the library with bf16 weights, this project in the precision that it chooses and in fp32.
 LabelSide = Literal["default", "bf16", "ours", "ours fp32"]
@@ -128,21 +128,12 @@ def bm25(folder: Path, count: int, k: int, queries: int | None = None) -> Measur
 
 
 def label_file(teacher: Path, pairs: Path, work: Path) -> Measured:
-    """Seconds and memory of labelling a file of pairs as ``embedtrain label`` does, both orders, shard by shard.
-
-    Loading the teacher counts for the memory, and not for the seconds.
-    """
+    """Memory of ``embedtrain label`` on a file of pairs, from first to last, and the seconds of labelling alone."""
     with tempfile.TemporaryDirectory(dir=work) as folder:
         watch = Watch()
-        model = load_crossencoder(ModelSource("teacher", str(teacher), "folder"), device="cpu")
-        fast = choose_precision("cpu").name == "bf16"
-        scorer = CrossEncoderScorer(model, "benchmark", dtype=torch.bfloat16 if fast else None)
-        files = PairFiles([pairs])
-        store = LabelStore(folder, rows=files.rows, inputs={"pairs": files.fingerprint, "teacher": scorer.fingerprint})
-        started = time.perf_counter()
-        label_missing(store, files, scorer)
-        seconds = time.perf_counter() - started
-        return {**watch.read(), "seconds": seconds}
+        options = LabelOptions(pairs=[str(pairs)], teacher=[str(teacher)], output=f"{folder}/run", device="cpu")
+        metrics = run_label(options).metrics
+        return {**watch.read(), "seconds": metrics["seconds"]}
 
 
 class Watch:

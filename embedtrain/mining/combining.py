@@ -1,6 +1,6 @@
 """Several teachers' scores as one: brought onto one scale, averaged, and how far they disagree."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -9,14 +9,20 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from embedtrain.mining.calibration import Calibration, fit_isotonic
+from embedtrain.mining.strict_calibration import fit_centred_isotonic, fit_logistic
 from embedtrain.mining.teachers import Averaged, Calibrated, Scorer
 
 Average = Literal["scores", "ranks"]
+Method = Literal["isotonic", "centred", "logistic"]
 Floats = NDArray[np.float32]
 
 BINS = 10
-# Each part is scored by maps of its own; the more parts, the less these differ, and the less that blurs the ranking.
-FOLDS = 10
+FOLDS = 5
+FIT: Mapping[Method, Callable[[ArrayLike, ArrayLike], Calibration]] = {
+    "isotonic": fit_isotonic,
+    "centred": fit_centred_isotonic,
+    "logistic": fit_logistic,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,15 +85,22 @@ class Combination:
 
 
 def fit_combination(
-    scores: Sequence[ArrayLike], gold: ArrayLike, *, average: Average = "scores", calibrated: bool = True
+    scores: Sequence[ArrayLike],
+    gold: ArrayLike,
+    *,
+    average: Average = "scores",
+    method: Method = "isotonic",
+    calibrated: bool = True,
 ) -> Combination:
     """Find the maps that bring the teachers onto one scale.
 
     Args:
         scores: Each teacher's scores of the same pairs, (teachers, n), on any scale of its own.
         gold: People's scores of those pairs, (n,), in [0, 1].
-        average: ``scores`` calibrates each teacher by isotonic regression and averages what comes out. ``ranks`` turns
-            each score into the share of these pairs that lie below it, averages that, and calibrates the mean.
+        average: ``scores`` calibrates each teacher and averages what comes out. ``ranks`` turns each score into the
+            share of these pairs that lie below it, averages that, and calibrates the mean.
+        method: How to calibrate: ``isotonic`` regression, the same through the centres of its level stretches
+            (``centred``), or a ``logistic`` curve.
         calibrated: False averages the scores as they are, but for what lies outside 0 ... 1, such as a cosine below
             0: labels are scores from 0 to 1.
 
@@ -99,9 +112,9 @@ def fit_combination(
             raise ValueError("averaged ranks are no scores until they are calibrated")
         return Combination(tuple(Calibration(np.array([0.0, 1.0]), np.array([0.0, 1.0])) for _ in scores))
     if average == "scores":
-        return Combination(tuple(fit_isotonic(given, gold) for given in scores))
+        return Combination(tuple(FIT[method](given, gold) for given in scores))
     shares = Combination(tuple(rank_shares(given) for given in scores))
-    return Combination(shares.maps, fit_isotonic(shares.apply(scores), gold))
+    return Combination(shares.maps, FIT[method](shares.apply(scores), gold))
 
 
 def rank_shares(scores: ArrayLike) -> Calibration:
@@ -119,19 +132,22 @@ def cross_fitted_combination(
     gold: ArrayLike,
     *,
     average: Average = "scores",
+    method: Method = "isotonic",
     calibrated: bool = True,
     folds: int = FOLDS,
     seed: int = 0,
 ) -> Floats:
     """What the combination makes of each pair when its maps are fitted on the other folds alone, float32 (n,).
 
-    A combination judged by the pairs that it was fitted on would look better than it is. Without calibration nothing is
-    fitted, and nothing is split.
+    A combination judged by the pairs that it was fitted on would look better than it is. What is left of the error is
+    on the other side: each part is scored by maps of its own, which differ, and that blurs the ranking of all pairs.
+    Without calibration nothing is fitted, and nothing is split.
 
     Args:
         scores: As for ``fit_combination``.
         gold: As for ``fit_combination``.
         average: As for ``fit_combination``.
+        method: As for ``fit_combination``.
         calibrated: As for ``fit_combination``.
         folds: Parts of like size; no more than there are pairs.
         seed: Of the draw of the parts.
@@ -144,7 +160,7 @@ def cross_fitted_combination(
     order = np.random.default_rng(seed).permutation(len(wanted))
     for part in np.array_split(order, min(folds, len(wanted))):
         others = np.setdiff1d(order, part)
-        fitted = fit_combination([each[others] for each in given], wanted[others], average=average)
+        fitted = fit_combination([each[others] for each in given], wanted[others], average=average, method=method)
         combined[part] = fitted.apply([each[part] for each in given])
     return combined
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.activations import GELUActivation
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions as EncoderOutput
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class FusedEncoder(nn.Module):
             [encoder.compute_position_bias] if hasattr(encoder, "compute_position_bias") else []
         )
 
-    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: Any) -> BaseModelOutputWithPastAndCrossAttentions:
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: Any) -> EncoderOutput:
         """As the encoder's own; ``attention_mask`` is what transformers made of the batch's."""
         hidden = hidden_states.to(torch.bfloat16)
         added = _added(attention_mask)
@@ -158,7 +158,7 @@ class FusedEncoder(nn.Module):
             added = bias if added is None else added + bias
         for layer in self.layers:
             hidden = layer(hidden, added)
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden.to(hidden_states.dtype))
+        return EncoderOutput(last_hidden_state=hidden.to(hidden_states.dtype))
 
 
 def _norm(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:

@@ -20,7 +20,7 @@ from embedtrain.files import read_json, sha256_of_file, sha256_of_value, whole_f
 logger = logging.getLogger(__name__)
 
 # Some minutes of a CPU's work with a small model: what a kill may cost.
-SHARD_ROWS = 20_000
+SHARD_ROWS = 10_000
 MANIFEST = "manifest.json"
 WAIT_SECONDS = 0.5
 OnChange = Literal["refuse", "restart"]

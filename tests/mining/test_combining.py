@@ -18,6 +18,7 @@ from embedtrain.mining.combining import (
     most_agreed,
     rank_shares,
 )
+from embedtrain.mining.strict_calibration import fit_centred_isotonic, fit_logistic
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,22 @@ def test_without_calibration_scores_are_averaged_as_they_are_within_0_and_1(thre
         np.testing.assert_allclose(combine, expected, atol=1e-6)
     with pytest.raises(ValueError, match="ranks"):
         fit_combination(scores, gold, average="ranks", calibrated=False)
+
+
+@pytest.mark.parametrize(("method", "fit"), [("centred", fit_centred_isotonic), ("logistic", fit_logistic)])
+def test_other_ways_to_calibrate(three, method, fit):
+    scores, gold = three
+    expected = np.mean([fit(each, gold).apply(each) for each in scores], axis=0)
+    np.testing.assert_allclose(fit_combination(scores, gold, method=method).apply(scores), expected, atol=1e-6)
+    shares = np.mean([rank_shares(each).apply(each) for each in scores], axis=0, dtype=np.float64).astype(np.float32)
+    ranks = fit_combination(scores, gold, average="ranks", method=method)
+    np.testing.assert_allclose(ranks.apply(scores), fit(shares, gold).apply(shares), atol=1e-6)
+    honest = cross_fitted_combination(scores, gold, method=method, seed=1)
+    order = np.random.default_rng(1).permutation(300)
+    part = np.array_split(order, FOLDS)[0]
+    others = np.setdiff1d(order, part)
+    fitted = fit_combination([each[others] for each in scores], gold[others], method=method)
+    np.testing.assert_allclose(honest[part], fitted.apply([each[part] for each in scores]), atol=1e-6)
 
 
 @pytest.mark.parametrize("average", ["scores", "ranks"])

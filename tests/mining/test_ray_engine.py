@@ -23,7 +23,11 @@ from embedtrain.mining.teachers import CrossEncoderScorer
 
 ROWS, SHARD_ROWS = 90, 10
 ONE_THREAD = RayWorkers(threads=1, gpus=0)
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+NO_RAY = importlib.util.find_spec("ray") is None
+
+
+def needs_ray(test):
+    return pytest.mark.ray(pytest.mark.skipif(NO_RAY, reason="Ray is not installed")(test))
 
 
 @pytest.fixture(scope="module")

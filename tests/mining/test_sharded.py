@@ -84,6 +84,7 @@ def test_other_options_search_again(tmp_path):
         assert torch.equal(found[0], bm25_top_k(texts, k=k, exclude=exclude)[0])
 
 
+@pytest.mark.ray
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 def test_ray_makes_the_same_embeddings_and_candidates(tmp_path):
     import ray

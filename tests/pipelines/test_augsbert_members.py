@@ -67,21 +67,23 @@ def test_cross_encoders_that_start_from_bi_encoders_come_behind_them():
 
 
 @pytest.mark.parametrize(
-    ("values", "calibrated"),
+    ("values", "dev_pairs", "calibration"),
     [
-        ({}, False),
-        ({"teacher_seeds": 2}, False),
-        ({"teacher_seeds": 2, "teacher_average": "ranks"}, True),
-        ({"teacher_average": "ranks"}, False),
-        ({"teacher": "bi-encoder"}, True),
-        ({"teacher": "ensemble"}, True),
-        ({"calibration": "isotonic"}, True),
-        ({"calibration": "none", "teacher": "bi-encoder"}, False),
+        ({}, 1000, "none"),
+        ({"teacher_seeds": 2}, 1000, "none"),
+        ({"teacher_seeds": 2, "teacher_average": "ranks"}, 1000, "isotonic"),
+        ({"teacher_average": "ranks"}, 1000, "none"),
+        ({"teacher": "bi-encoder"}, 200, "isotonic"),
+        ({"teacher": "bi-encoder"}, 199, "logistic"),
+        ({"teacher": "ensemble"}, 50, "logistic"),
+        ({"calibration": "isotonic"}, 50, "isotonic"),
+        ({"calibration": "logistic"}, 1000, "logistic"),
+        ({"calibration": "none", "teacher": "bi-encoder"}, 1000, "none"),
     ],
 )
-def test_what_is_not_on_golds_scale_is_calibrated_unless_it_is_said(values, calibrated):
+def test_what_is_not_on_golds_scale_is_calibrated_by_as_much_as_dev_can_tell(values, dev_pairs, calibration):
     asked = options(**values)
-    assert candidates_of(asked)[0].is_calibrated(asked) == calibrated
+    assert candidates_of(asked)[0].calibration(asked, dev_pairs=dev_pairs) == calibration
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from scipy.stats import spearmanr
 
 from embedtrain.errors import UserError
 from embedtrain.evaluation.sts import cosine_of_pairs
-from embedtrain.mining.calibration import fit_isotonic
 from embedtrain.mining.combining import Combination
+from embedtrain.mining.strict_calibration import fit_centred_isotonic, fit_logistic
 from embedtrain.models import load_biencoder, resolve_model
 from embedtrain.pipelines.augsbert import labelling
 from embedtrain.pipelines.augsbert.inputs import collect_inputs
@@ -105,27 +105,31 @@ def weights(folder):
     return load_file(folder / "model" / "model.safetensors")
 
 
-def test_a_bi_encoder_teacher_labels_by_its_cosine_on_golds_scale(options):
-    result = augsbert(changed(options, teacher="bi-encoder"))
+@pytest.mark.parametrize(("calibration", "fit"), [("auto", fit_logistic), ("isotonic", fit_centred_isotonic)])
+def test_a_bi_encoder_teacher_labels_by_its_cosine_on_golds_scale(options, calibration, fit):
+    result = augsbert(changed(options, teacher="bi-encoder", calibration=calibration))
     scored = stage(result, "label", "scored.parquet")
     teacher = result.report.parent / "stages" / "teacher_bi_encoder"
     model = load_biencoder(resolve_model(str(teacher / "model")), device="cpu")
     cosines = cosine_of_pairs(model, scored["sentence1"].tolist(), scored["sentence2"].tolist())
     dev = pd.read_parquet(teacher / "dev.parquet")
-    expected = fit_isotonic(dev["prediction"], dev["score"]).apply(cosines)
+    expected = fit(dev["prediction"], dev["score"]).apply(cosines)
     np.testing.assert_allclose(scored["score"], expected, atol=1e-3)
     assert scored["score"].between(0, 1).all()
     assert not np.allclose(expected, cosines, atol=0.05)
     assert model.get_embedding_dimension() == 16
     assert result.metrics["teacher"]["name"] == "bi-encoder"
-    assert result.metrics["teacher"]["calibrated"]
+    assert result.metrics["teacher"]["calibration"] == {"auto": "logistic"}.get(calibration, calibration)
+    # A calibration keeps the order, and with it the correlation.
+    raw = spearmanr(dev["prediction"], dev["score"]).statistic
+    assert result.metrics["models"]["teacher"]["dev"]["spearman"] == pytest.approx(raw, abs=1e-3)
 
 
 def test_cosines_as_they_are_are_the_labels_without_calibration(options):
     result = augsbert(changed(options, teacher="bi-encoder", calibration="none"))
     raw = stage(result, "label_bi_encoder", "scores.parquet")["score"]
     np.testing.assert_allclose(stage(result, "label", "scored.parquet")["score"], raw.clip(0, 1), atol=1e-7)
-    assert not result.metrics["teacher"]["calibrated"]
+    assert result.metrics["teacher"]["calibration"] == "none"
 
 
 def test_auto_compares_every_combination_on_dev_and_labels_with_the_best(options, caplog):
@@ -156,7 +160,7 @@ def test_an_ensemble_averages_calibrated_scores_and_keeps_what_it_agrees_on(opti
     mapped = np.stack([scored[f"score_{slug}"] for slug in slugs])
     dev = [stage(result, "gold_only" if s == "student" else f"teacher_{s}", "dev.parquet") for s in slugs]
     for given, kept, values in zip(raw, dev, mapped, strict=True):
-        np.testing.assert_allclose(fit_isotonic(kept["prediction"], kept["score"]).apply(given), values, atol=1e-6)
+        np.testing.assert_allclose(fit_logistic(kept["prediction"], kept["score"]).apply(given), values, atol=1e-6)
     np.testing.assert_allclose(scored["score"], mapped.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(scored["score"], combination.apply(raw), atol=1e-6)
     np.testing.assert_allclose(scored["disagreement"], mapped.std(axis=0), atol=1e-6)

@@ -10,9 +10,10 @@ import numpy as np
 
 from embedtrain.evaluation.statistics import spearman
 from embedtrain.files import read_json, sha256_of_file, write_json, write_parquet
-from embedtrain.mining.combining import Combination, cross_fitted_combination, fit_combination
+from embedtrain.mining.combining import Combination, Floats, fit_combination
 from embedtrain.pipelines.augsbert.judging import teacher_warning
 from embedtrain.pipelines.augsbert.members import STUDENT_STAGE, Candidate, Member, candidates_of, trained_members
+from embedtrain.pipelines.augsbert.options import AugSBERTOptions
 from embedtrain.pipelines.augsbert.teaching import member_fingerprint, train_member
 from embedtrain.pipelines.augsbert.workspace import Workspace
 from embedtrain.pipelines.wording import aligned, points
@@ -98,14 +99,18 @@ def _choose(work: Workspace, candidates: list[Candidate]) -> None:
         results = []
         for candidate in candidates:
             scores = [kept[member] for member in candidate.members]
-            how: dict[str, Any] = {
-                "average": candidate.average(options),
-                "calibrated": candidate.is_calibrated(options),
-            }
-            predictions = cross_fitted_combination(scores, gold, **how, seed=options.seed)
-            results.append((spearman(predictions, gold), candidate, predictions, scores, how))
+            predictions = _on_dev(candidate, scores, gold, options)
+            results.append((spearman(predictions, gold), candidate, predictions, scores))
         # The first of equals is the simplest.
-        value, best, predictions, scores, how = max(results, key=lambda result: result[0])
+        value, best, predictions, scores = max(results, key=lambda result: result[0])
+        average, calibration = best.average(options), best.calibration(options, dev_pairs=len(gold))
+        combination = fit_combination(
+            scores,
+            gold,
+            average=average,
+            method="logistic" if calibration == "logistic" else "centred",
+            calibrated=calibration != "none",
+        )
         alone = {member: spearman(kept[member], gold) for member in members}
 
         def told(which: Sequence[Member]) -> list[dict[str, Any]]:
@@ -115,11 +120,12 @@ def _choose(work: Workspace, candidates: list[Candidate]) -> None:
             "kind": options.teacher,
             "name": best.name,
             "dev": value,
-            **how,
+            "average": average,
+            "calibration": calibration,
             "members": told(best.members),
             "trained": told(members),
             "candidates": [{"name": each.name, "dev": score} for score, each, *_ in results],
-            "combination": fit_combination(scores, gold, **how).as_dict(),
+            "combination": combination.as_dict(),
         }
         write_json(folder / "teacher.json", facts)
         write_parquet(folder / "dev.parquet", dev.assign(split="dev", prediction=np.float64(predictions)))
@@ -136,7 +142,18 @@ def _choose(work: Workspace, candidates: list[Candidate]) -> None:
         },
         "teacher_average": options.teacher_average,
         "calibration": options.calibration,
-        "seed": options.seed,
         **work.hashes("dev"),
     }
     work.run.stage(STAGE, inputs=used, work=fill)
+
+
+def _on_dev(candidate: Candidate, scores: Sequence[np.ndarray], gold: np.ndarray, options: AugSBERTOptions) -> Floats:
+    """What a candidate says of the dev pairs, to compare it by.
+
+    Each teacher's scores go through a logistic curve, whatever calibrates the labels. Isotonic regression would look
+    far better on the pairs it was fitted on than it is; fitted on parts of dev for the others, far worse. Two numbers a
+    teacher leave next to nothing to choose from, and a teacher alone keeps its order.
+    """
+    calibrated = candidate.calibration(options, dev_pairs=len(gold)) != "none"
+    average = candidate.average(options)
+    return fit_combination(scores, gold, average=average, method="logistic", calibrated=calibrated).apply(scores)

@@ -16,7 +16,7 @@ MemberKind = Literal["cross-encoder", "bi-encoder", "student"]
 TeacherStart = Literal["base", "student", "bi-encoder"]
 PairPooling = Literal["head", "mean", "cls"]
 TeacherAverage = Literal["scores", "ranks"]
-WhetherToCalibrate = Literal["auto", "isotonic", "none"]
+CalibrationKind = Literal["auto", "isotonic", "logistic", "none"]
 SearchModel = Literal["base", "gold-only"]
 Schedule = Literal["mixed", "silver-then-gold", "gold-then-mixed"]
 StudentLoss = Literal["cosine", "cosent", "mnrl"]
@@ -52,8 +52,9 @@ class AugSBERTOptions:
         teacher_pooling: What the cross-encoder's score is read from: the head that transformers adds, or a new layer
             over the mean of its tokens or the first one (cls).
         teacher_average: Several teachers: average their calibrated scores, or their ranks and calibrate the mean.
-        calibration: Bring scores onto gold's scale by isotonic regression on dev; auto does so but for cross-encoders
-            alone, whose sigmoid was trained on that scale.
+        calibration: Bring scores onto gold's scale by what dev shows: by isotonic regression, or by a logistic curve,
+            which needs fewer pairs. Auto takes the first from 200 dev pairs on, and leaves cross-encoders alone as they
+            are, whose sigmoid was trained on that scale.
         positive_threshold: Silver scores from here on become 1; with the ranking loss, the lowest score of a positive.
         negative_threshold: Silver scores up to here become 0, what lies between is dropped; with the ranking loss, the
             highest score of a hard negative.
@@ -94,7 +95,7 @@ class AugSBERTOptions:
     teacher_start: TeacherStart = "base"
     teacher_pooling: PairPooling = "head"
     teacher_average: TeacherAverage = "scores"
-    calibration: WhetherToCalibrate = "auto"
+    calibration: CalibrationKind = "auto"
     positive_threshold: float | None = None
     negative_threshold: float | None = None
     negatives: int = 1
