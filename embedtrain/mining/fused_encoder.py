@@ -102,31 +102,35 @@ class FusedLayer:
         self.up, self.down = PackedLinear(parts.up), PackedLinear(parts.down)
         self.attention_norm, self.norm = _norm(parts.attention_norm), _norm(parts.norm)
 
-    def __call__(self, hidden: Tensor, added: Tensor | None) -> Tensor:
-        """Hidden states of the next layer, bf16 (batch, longest, dim), or (batch, 1, dim).
+    def __call__(self, hidden: Tensor, added: Tensor | None, *, batch: int, longest: int) -> Tensor:
+        """Hidden states of the next layer, bf16 (rows, dim); with ``first_only`` a row for each text alone.
 
         Args:
-            hidden: bf16 (batch, longest, dim).
+            hidden: bf16 (rows, dim): the tokens of all texts, ``longest`` of each, and rows that nobody looks at.
             added: What is added to the attention's logits, broadcast to (batch, heads, longest, longest); or None.
+            batch: Number of texts.
+            longest: Tokens of each, padding counted.
         """
+        tokens = batch * longest
         if self.first_only:
-            first = hidden[:, :1].contiguous()
-            (query,) = self._by_head(self.query(first))
-            key, value = self._by_head(self.key_value(hidden))
-            hidden, added = first, None if added is None else added[:, :, :1]
+            hidden, whole = _enlarged(hidden[:tokens:longest], _steady_rows(batch)), hidden
+            query = self._by_head(self.query(hidden)[:batch, None])[0]
+            key, value = self._by_head(self.key_value(whole)[:tokens].unflatten(0, (batch, longest)))
+            added = None if added is None else added[:, :, :1]
         else:
-            query, key, value = self._by_head(self.query_key_value(hidden))
+            query, key, value = self._by_head(self.query_key_value(hidden)[:tokens].unflatten(0, (batch, longest)))
         logits = torch.matmul(query, key.transpose(2, 3)).float()
         if added is not None:
             logits += added
         # In fp32, which is not only more exact: PyTorch's softmax of short bf16 rows takes several times as long.
-        attended = torch.matmul(logits.softmax(dim=3).to(torch.bfloat16), value)
-        hidden = self.attention_norm(self.attention_output.plus(attended.transpose(1, 2).reshape(hidden.shape), hidden))
+        attended = torch.matmul(logits.softmax(dim=3).to(torch.bfloat16), value).transpose(1, 2)
+        attended = _enlarged(attended.reshape(-1, hidden.shape[1]), len(hidden))
+        hidden = self.attention_norm(self.attention_output.plus(attended, hidden))
         return self.norm(self.down.plus(self.up.gelu(hidden), hidden))
 
     def _by_head(self, projected: Tensor) -> tuple[Tensor, ...]:
         """(batch, longest, n * dim) to n of (batch, heads, longest, head dim)."""
-        head_dim = (self.attention_output.bias.shape[0]) // self.heads
+        head_dim = self.attention_output.bias.shape[0] // self.heads
         parts = projected.unflatten(2, (-1, self.heads, head_dim))
         return parts.permute(2, 0, 3, 1, 4).unbind()
 
@@ -134,16 +138,22 @@ class FusedLayer:
 class FusedEncoder(nn.Module):
     """Stands in for the encoder of a transformers model.
 
+    All products with weights are made for the same few numbers of rows, whatever the batch: oneDNN makes a kernel for
+    each shape, and PyTorch keeps it together with as much memory as its result takes.
+
     Args:
         encoder: With a list ``layer``.
         first_only: Whether only the first token of each text is wanted: the last layer is then computed for it alone.
+        token_budget: Tokens of a full batch.
     """
 
-    def __init__(self, encoder: Any, *, first_only: bool) -> None:
+    def __init__(self, encoder: Any, *, first_only: bool, token_budget: int) -> None:
         super().__init__()
         parts = [LayerParts.of(layer) for layer in encoder.layer]
         last = len(parts) - 1
         self.layers = [FusedLayer(part, first_only=first_only and number == last) for number, part in enumerate(parts)]
+        self.first_only = first_only
+        self.token_budget = token_budget
         # As the encoder's own, and not as a part of this module.
         self.position_bias: list[Callable[[Tensor], Tensor]] = (
             [encoder.compute_position_bias] if hasattr(encoder, "compute_position_bias") else []
@@ -151,14 +161,32 @@ class FusedEncoder(nn.Module):
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: Any) -> EncoderOutput:
         """As the encoder's own; ``attention_mask`` is what transformers made of the batch's."""
-        hidden = hidden_states.to(torch.bfloat16)
+        batch, longest = hidden_states.shape[:2]
+        rows = _steady_rows(batch * longest, full=self.token_budget)
+        hidden = _enlarged(hidden_states.flatten(0, 1).to(torch.bfloat16), rows)
         added = _added(attention_mask)
         for position_bias in self.position_bias:
             bias = position_bias(hidden_states[:1]).float()
             added = bias if added is None else added + bias
         for layer in self.layers:
-            hidden = layer(hidden, added)
-        return EncoderOutput(last_hidden_state=hidden.to(hidden_states.dtype))
+            hidden = layer(hidden, added, batch=batch, longest=longest)
+        kept = 1 if self.first_only else longest
+        output = hidden[: batch * kept].unflatten(0, (batch, kept))
+        return EncoderOutput(last_hidden_state=output.to(hidden_states.dtype))
+
+
+def _steady_rows(rows: int, *, full: int = 1) -> int:
+    """One of few numbers from ``rows`` on: the full one halved as often as it fits, or doubled until it does."""
+    while full < rows:
+        full *= 2
+    while full % 2 == 0 and full // 2 >= rows:
+        full //= 2
+    return full
+
+
+def _enlarged(hidden: Tensor, rows: int) -> Tensor:
+    """The same rows and zeros behind them, contiguous."""
+    return F.pad(hidden, (0, 0, 0, rows - len(hidden))) if rows > len(hidden) else hidden.contiguous()
 
 
 def _norm(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
@@ -178,7 +206,7 @@ def _added(mask: Tensor | None) -> Tensor | None:
 
 
 @contextmanager
-def fused(model: nn.Module) -> Iterator[bool]:
+def fused(model: nn.Module, *, token_budget: int) -> Iterator[bool]:
     """Let a cross-encoder's encoder run fused while the context lasts, where its architecture allows it.
 
     For a CPU with bf16 instructions, inside ``torch.inference_mode`` and bf16 autocast. The architecture has to be
@@ -187,13 +215,14 @@ def fused(model: nn.Module) -> Iterator[bool]:
 
     Args:
         model: A CrossEncoder, or whatever else maps token features to ``scores``, in evaluation mode.
+        token_budget: Tokens of a full batch.
 
     Yields:
         Whether the encoder is fused.
     """
     transformer = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
     backbone = None if transformer is None else transformer.base_model
-    stand_in = None if backbone is None else _stand_in(model, backbone)
+    stand_in = None if backbone is None else _stand_in(model, backbone, token_budget)
     if backbone is None or stand_in is None:
         yield False
         return
@@ -211,12 +240,12 @@ def _in_place(backbone: Any, encoder: nn.Module) -> Iterator[None]:
         backbone.encoder = own
 
 
-def _stand_in(model: nn.Module, backbone: Any) -> FusedEncoder | None:
+def _stand_in(model: nn.Module, backbone: Any, token_budget: int) -> FusedEncoder | None:
     """A fused encoder that gives what the model's own gives, for the first token alone where no other is looked at."""
     expected: list[Tensor] | None = None
     for first_only in (True, False):
         try:
-            made = FusedEncoder(backbone.encoder, first_only=first_only)
+            made = FusedEncoder(backbone.encoder, first_only=first_only, token_budget=token_budget)
             if expected is None:
                 with torch.autocast("cpu", enabled=False):
                     expected = _trial(model, backbone)

@@ -71,13 +71,14 @@ def score_pairs(
     pairs = PairTokens(cross_encoder.tokenizer, first, second, both_orders=both_orders)
     scores = np.empty(len(first), dtype=np.float32)
     activation = cross_encoder.activation_fn or torch.nn.Identity()
+    fuses = device.type == "cpu" and dtype is torch.bfloat16
     was_training = cross_encoder.training
     cross_encoder.eval()
     try:
         with (
             torch.inference_mode(),
             torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
-            fused(cross_encoder) if device.type == "cpu" and dtype is torch.bfloat16 else nullcontext(),
+            fused(cross_encoder, token_budget=token_budget) if fuses else nullcontext(),
             _progress_bar(first, second) as progress,
         ):
             for chunk in pairs.chunks():

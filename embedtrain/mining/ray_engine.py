@@ -1,15 +1,10 @@
 """Shards worked on by a Ray cluster: the same files as on one machine, only sooner."""
 
 import copy
-import importlib.util
-import logging
-import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -18,12 +13,14 @@ import pandas as pd
 import torch
 
 from embedtrain.errors import UserError
+from embedtrain.mining.kernel_caches import bound_kernel_caches
 from embedtrain.mining.label_store import LabelStore
 from embedtrain.mining.pair_files import PairFiles
+from embedtrain.mining.ray_cluster import ANY_WORKERS, RayWorkers, check_ray, cluster, share_out
 from embedtrain.mining.shards import label_shard
 from embedtrain.mining.teachers import Scorer
 
-logger = logging.getLogger(__name__)
+__all__ = ["ANY_WORKERS", "ATTEMPTS", "RayWorkers", "check_ray", "fill_with_ray", "label_with_ray"]
 
 # A worker may be lost for reasons of its own, such as a machine that is taken away; a shard that three workers in a row
 # did not survive is the reason itself.
@@ -33,35 +30,6 @@ ARRIVAL_SECONDS = 20.0
 # Makes one shard and puts it into the store.
 ShardWork = Callable[[int], pd.DataFrame]
 OnShard = Callable[[int, pd.DataFrame], None]
-
-
-@dataclass(frozen=True)
-class RayWorkers:
-    """How many processes work on shards, and what each of them has to itself.
-
-    Args:
-        count: How many; by default as many as the cluster's machines have room for.
-        threads: CPU threads of each; by default as many as this process computes with. On a CPU, the number decides
-            what is computed together, so scores are equal to the bit to those of a run without Ray with as many.
-        gpus: GPUs of each; by default one where the cluster has any.
-    """
-
-    count: int | None = None
-    threads: int | None = None
-    gpus: float | None = None
-
-
-ANY_WORKERS = RayWorkers()
-
-
-def check_ray() -> None:
-    """Refuse to go on without Ray.
-
-    Raises:
-        UserError: With what to install.
-    """
-    if any(importlib.util.find_spec(package) is None for package in ("ray", "pyarrow")):
-        raise UserError("--engine ray needs the package ray: pip install 'embedtrain[ray]'")
 
 
 def label_with_ray(
@@ -146,17 +114,17 @@ def _fill(
     attempts = store.folder.resolve() / f".attempts-{uuid.uuid4().hex[:8]}"
     attempts.mkdir()
     try:
-        with _cluster():
-            resources = _resources(workers)
-            count = min(resources.count, len(missing))
+        with cluster():
+            share = share_out(workers)
+            count = min(share.count, len(missing))
             numbers = ray.data.from_items([{"shard": number} for number in missing], override_num_blocks=len(missing))
             done = numbers.map_batches(
                 _Worker,
-                fn_constructor_args=(load_work, resources.threads, attempts),
+                fn_constructor_args=(load_work, share.threads, attempts),
                 batch_size=1,
                 compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=1),
-                num_cpus=resources.threads,
-                num_gpus=resources.gpus,
+                num_cpus=share.threads,
+                num_gpus=share.gpus,
             )
             for batch in done.iter_batches(batch_size=None, prefetch_batches=0):
                 for number, problem in zip(batch["shard"].tolist(), batch["problem"].tolist(), strict=True):
@@ -190,6 +158,7 @@ class _Worker:
         self.load_work = load_work
         self.attempts = attempts
         torch.set_num_threads(threads)
+        bound_kernel_caches()
 
     @cached_property
     def work(self) -> ShardWork:
@@ -214,58 +183,3 @@ class _Worker:
             )
         (self.attempts / f"{shard}-{uuid.uuid4().hex}").touch()
         self.work(shard)
-
-
-@dataclass(frozen=True)
-class _Resources:
-    count: int
-    threads: int
-    gpus: float
-
-
-def _resources(workers: RayWorkers) -> _Resources:
-    """What is asked of Ray, every default filled in; refused where no machine has room for one worker."""
-    import ray
-
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    threads = torch.get_num_threads() if workers.threads is None else workers.threads
-    gpus = float(any(machine.get("GPU", 0) >= 1 for machine in machines)) if workers.gpus is None else workers.gpus
-    # Machine by machine: a worker does not stretch over two.
-    room = sum(_room(machine, threads, gpus) for machine in machines)
-    if room == 0:
-        largest = max((int(machine.get("CPU", 0)) for machine in machines), default=0)
-        asked = f"{threads} CPU threads" + (f" and {gpus:g} GPU" if gpus else "")
-        raise UserError(
-            f"--engine ray: no machine of the cluster has room for a worker of {asked}; the largest has {largest} "
-            "CPUs: set OMP_NUM_THREADS to at most that many"
-        )
-    count = room if workers.count is None else min(workers.count, room)
-    logger.info("ray: %d workers of %d CPU threads and %g GPUs on %d machines", count, threads, gpus, len(machines))
-    return _Resources(count, threads, gpus)
-
-
-def _room(machine: dict[str, float], threads: int, gpus: float) -> int:
-    by_cpu = int(machine.get("CPU", 0) // threads)
-    return min(by_cpu, int(machine.get("GPU", 0) // gpus)) if gpus else by_cpu
-
-
-@contextmanager
-def _cluster() -> Iterator[None]:
-    """The cluster that this process is connected to, or can connect to, or one of its own."""
-    import ray
-    import ray.data
-
-    context = ray.data.DataContext.get_current()
-    bars = context.enable_progress_bars
-    context.enable_progress_bars = False
-    ours = not ray.is_initialized()
-    if ours:
-        # Ray tells its makers how it is used unless it is asked not to.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(logging_level=logging.WARNING, log_to_driver=False)
-    try:
-        yield
-    finally:
-        context.enable_progress_bars = bars
-        if ours:
-            ray.shutdown()

@@ -113,7 +113,7 @@ def test_scores_are_those_of_the_model(name, lengths):
         expected = scores_of(model, features)
     plain = scores_of(model, features)
     own = model.model.base_model.encoder
-    with fused(model) as is_fused:
+    with fused(model, token_budget=64) as is_fused:
         assert is_fused
         stand_in = model.model.base_model.encoder
         assert isinstance(stand_in, FusedEncoder)
@@ -130,7 +130,7 @@ def test_padding_on_the_left_is_not_seen():
     features = batch(model.model, side="left")
     with torch.autocast("cpu", enabled=False):
         expected = scores_of(model, features)
-    with fused(model) as is_fused:
+    with fused(model, token_budget=64) as is_fused:
         assert is_fused
         assert close(scores_of(model, features), expected)
 
@@ -142,7 +142,7 @@ def test_masks_of_both_forms(attention):
     features = batch(model.model)
     with torch.autocast("cpu", enabled=False):
         expected = scores_of(model, features)
-    with fused(model) as is_fused:
+    with fused(model, token_budget=64) as is_fused:
         assert is_fused
         assert close(scores_of(model, features), expected)
 
@@ -153,7 +153,7 @@ def test_all_tokens_are_computed_where_all_are_looked_at():
     features = batch(model.backbone)
     with torch.autocast("cpu", enabled=False):
         expected = scores_of(model, features)
-    with fused(model) as is_fused:
+    with fused(model, token_budget=64) as is_fused:
         assert is_fused
         assert not model.backbone.encoder.layers[-1].first_only
         assert close(scores_of(model, features), expected)
@@ -164,24 +164,24 @@ def test_other_architectures_keep_their_own_encoder(name):
     model = Scoring(build(name))
     features = batch(model.model)
     plain = scores_of(model, features)
-    with fused(model) as is_fused:
+    with fused(model, token_budget=64) as is_fused:
         assert not is_fused
         assert torch.equal(scores_of(model, features), plain)
 
 
 def test_another_activation_is_not_taken_for_gelu():
-    with fused(Scoring(build("bert", hidden_act="relu"))) as is_fused:
+    with fused(Scoring(build("bert", hidden_act="relu")), token_budget=64) as is_fused:
         assert not is_fused
 
 
 def test_what_gives_other_numbers_is_not_used(monkeypatch):
     forward = fused_encoder.FusedLayer.__call__
     monkeypatch.setattr(
-        fused_encoder.FusedLayer, "__call__", lambda self, hidden, added: forward(self, hidden, None) * 1.3
+        fused_encoder.FusedLayer, "__call__", lambda self, hidden, added, **shape: forward(self, hidden, None, **shape)
     )
     model = Scoring(build("bert"))
     own = model.model.base_model.encoder
-    with fused(model) as is_fused:
+    with fused(model, token_budget=64) as is_fused:
         assert not is_fused
         assert model.model.base_model.encoder is own
 
@@ -189,12 +189,12 @@ def test_what_gives_other_numbers_is_not_used(monkeypatch):
 def test_the_models_own_encoder_comes_back_after_an_error():
     model = Scoring(build("bert"))
     own, weights = model.model.base_model.encoder, {k: v.clone() for k, v in model.state_dict().items()}
-    with pytest.raises(RuntimeError, match="in between"), fused(model):
+    with pytest.raises(RuntimeError, match="in between"), fused(model, token_budget=64):
         raise RuntimeError("in between")
     assert model.model.base_model.encoder is own
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
 
 
 def test_what_holds_no_transformer_is_left_alone():
-    with fused(nn.Linear(2, 1)) as is_fused:
+    with fused(nn.Linear(2, 1), token_budget=64) as is_fused:
         assert not is_fused

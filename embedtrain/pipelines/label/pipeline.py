@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from embedtrain.errors import UserError
 from embedtrain.files import read_json, sha256_of_value, whole_file, write_json, write_parquet
 from embedtrain.mining.distribution import EXAMPLE_COLUMNS, LabelSummary, build_label_metrics
+from embedtrain.mining.kernel_caches import bound_kernel_caches
 from embedtrain.mining.shards import DISK_FULL, LabelStore, PairFiles, label_missing, labelling_progress
 from embedtrain.models import choose_attention
 from embedtrain.models.hardware import tf32_products
@@ -60,7 +61,10 @@ def label(options: LabelOptions) -> LabelResult:
             inputs are in the folder, or the disk is full.
     """
     inputs = collect_label_inputs(options)
-    memory: AbstractContextManager[None] = memory_kept_mapped() if inputs.device.name == "cpu" else nullcontext()
+    memory: AbstractContextManager[None] = nullcontext()
+    if inputs.device.name == "cpu":
+        memory = memory_kept_mapped()
+        bound_kernel_caches()
     try:
         with Run(options.output, config=options.as_dict()) as run, memory, tf32_products(inputs.precision.name):
             return _label(options, inputs, run)
