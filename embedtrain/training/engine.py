@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from embedtrain.errors import UserError
 from embedtrain.losses import GradCache
+from embedtrain.models.packing import is_packed
 from embedtrain.training.steps import Rows, Schedule, Share
 from embedtrain.training.token_rows import TokenRowAdamW
 
@@ -170,11 +171,13 @@ class Engine(BaseTrainer):
 
     def _count(self, columns: list[Mapping[str, Tensor]], share: Share) -> None:
         table = self.rows.tables[share.task]
+        tokens = int(sum(lengths[share.rows].sum() for lengths in table.lengths.values()))
+        padded = sum(column["input_ids"].numel() for column in columns)
         self.count(
             rows=len(share.rows),
             texts=len(share.rows) * len(table.columns),
-            tokens=int(sum(lengths[share.rows].sum() for lengths in table.lengths.values())),
-            computed=sum(column["input_ids"].numel() for column in columns),
+            tokens=tokens,
+            computed=tokens if is_packed(self.model) else padded,
         )
 
 

@@ -362,9 +362,12 @@ def test_memory_that_cannot_be_had_in_smaller_pieces_is_an_error(tiny_model, mon
 
 
 def test_rates_and_padding_are_counted(tiny_model):
-    history = run(encoder(tiny_model), [task_of("cosine", pairs(90))], batch_size=8)
-    assert history.rows_seen == 90  # 12 batches of an epoch of 12
+    packed = run(encoder(tiny_model), [task_of("cosine", pairs(90))], batch_size=8)
+    assert packed.padding_share == 0
+    history = run(encoder(tiny_model), [task_of("cosine", pairs(90))], batch_size=8, engine=EngineSettings(pack=False))
+    assert history.rows_seen == packed.rows_seen == 90  # 12 batches of an epoch of 12
     assert history.texts_seen == 180
+    assert history.tokens_seen == packed.tokens_seen
     assert 0 < history.padding_share < 0.5
     assert history.tokens_per_second > history.sentences_per_second > 0
     assert history.as_dict()["pairs_per_second"] == pytest.approx(history.sentences_per_second / 2)
