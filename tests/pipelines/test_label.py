@@ -1,9 +1,11 @@
 """``embedtrain label`` from files to labels and what they are worth, with tiny teachers and part of the sample data."""
 
 import dataclasses
+import importlib.util
 import json
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from embedtrain.cli import main
 from embedtrain.errors import UserError
 from embedtrain.evaluation.statistics import spearman
 from embedtrain.mining.labeling import score_pairs
+from embedtrain.mining.shards import label_missing
 from embedtrain.pipelines.label.options import LabelOptions
 from embedtrain.pipelines.label.pipeline import label
 
@@ -341,6 +344,23 @@ def test_two_processes_label_their_own_shards_and_one_talks(options, tmp_path, t
     assert len(manifest["shards"]) == 5
     # Rank 0 has three of the five shards, of the 20 pairs each, but for the last.
     assert "labelled 50 of 50 pairs" in done.stderr
+
+
+def test_the_ray_engine_is_handed_what_it_can_send_to_other_processes(options, monkeypatch, caplog):
+    expected = bits_of(label(changed(options, output=options.output + "_local")))
+    caplog.set_level(logging.INFO, logger="embedtrain")
+    caplog.clear()
+
+    def labelled_here(store, pairs, load_scorer, *, on_shard, **_):
+        load, files = pickle.loads(pickle.dumps((load_scorer, pairs)))
+        label_missing(store, files, load(), on_shard=on_shard)
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: name == "ray" or found(name, *rest))
+    monkeypatch.setattr("embedtrain.mining.ray_engine.label_with_ray", labelled_here)
+    assert bits_of(label(changed(options, engine="ray"))) == expected
+    # Its own progress and that of the stand-in.
+    assert caplog.text.count("labelled 90 of 90 pairs") == 2
 
 
 def test_the_command_shows_what_labels_are_worth(options, teacher, tiny_model, capsys):

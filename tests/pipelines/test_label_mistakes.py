@@ -1,5 +1,6 @@
 """Wrong uses of ``embedtrain label``: exit code 2 and one message a mistake, before any model is loaded."""
 
+import importlib.util
 import json
 import shutil
 
@@ -177,7 +178,8 @@ def test_what_a_models_files_say_it_is(tmp_path, tiny_model):
 
 
 def test_ray_is_asked_for_by_its_pip_command_when_it_is_missing(run, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None if name == "ray" else found(name, *rest))
     code, shown = run("--engine", "ray")
     assert code == 2
     assert "pip install 'embedtrain[ray]'" in shown

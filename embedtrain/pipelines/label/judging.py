@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from embedtrain.evaluation.sts import score_predictions
 from embedtrain.mining.calibration import calibration_error, reliability
-from embedtrain.mining.combining import cross_fitted_combination
-from embedtrain.pipelines.label.teachers import Teacher, uncalibrated
+from embedtrain.mining.combining import cross_fitted_combination, fit_combination
+from embedtrain.pipelines.label.teachers import Teacher, calibration_method, uncalibrated
 from embedtrain.pipelines.wording import aligned, points
 
 Floats = NDArray[np.float64]
@@ -37,22 +37,24 @@ def judge_on_dev(
         seed: Of the resampling, and of the folds of the calibration.
 
     Returns:
-        ``teachers``, ``student``, ``labels`` (the dev score of what is written: the mean of all teachers, calibrated on
-        other dev pairs where labels are) and ``calibration``.
+        ``teachers``, ``student``, ``labels`` (the dev score of the mean of all teachers, through logistic curves where
+        labels are calibrated: two numbers fitted on these very pairs flatter nobody, and maps of each fold's own would
+        blur the ranking) and ``calibration`` (the error after it on other folds than those it was fitted on).
     """
 
     def scored(values: ArrayLike) -> dict[str, Any]:
         return score_predictions(values, gold, samples=bootstrap_samples, seed=seed)
 
     before = uncalibrated(teachers).apply(given)
-    after = cross_fitted_combination(given, gold, seed=seed)
+    after = cross_fitted_combination(given, gold, method=calibration_method(len(gold)), seed=seed)
+    ranked = fit_combination(given, gold, method="logistic").apply(given) if calibrated else before
     return {
         "teachers": [
             {"name": teacher.name, "kind": teacher.kind, "dev": scored(values)}
             for teacher, values in zip(teachers, given, strict=True)
         ],
         "student": None if student is None else {"name": student[0], "dev": scored(student[1])},
-        "labels": {"dev": scored(after if calibrated else before)},
+        "labels": {"dev": scored(ranked)},
         "calibration": {
             "applied": calibrated,
             "pairs": len(gold),

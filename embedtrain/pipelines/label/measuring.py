@@ -20,7 +20,7 @@ from embedtrain.pipelines.checks import content_hash
 from embedtrain.pipelines.label.inputs import LabelInputs
 from embedtrain.pipelines.label.judging import judge_on_dev, not_judged
 from embedtrain.pipelines.label.options import LabelOptions
-from embedtrain.pipelines.label.teachers import Scoring, uncalibrated
+from embedtrain.pipelines.label.teachers import Scoring, calibration_method, uncalibrated
 from embedtrain.pipelines.run import Run
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,8 @@ def measure(run: Run, options: LabelOptions, inputs: LabelInputs, *, scoring: Sc
                 predictions[STUDENT] = _student_scores(inputs)
         fitted = uncalibrated(inputs.teachers)
         if options.calibrate:
-            fitted = fit_combination(given, predictions[GOLD].to_numpy())
+            gold = predictions[GOLD].to_numpy()
+            fitted = fit_combination(given, gold, method=calibration_method(len(gold)))
         write_parquet(folder / "dev.parquet", predictions)
         write_json(folder / "ranges.json", ranges)
         write_json(folder / "combination.json", fitted.as_dict())

@@ -32,7 +32,8 @@ class LabelOptions:
         dev: Scored pairs that tell how good the teacher is, and how far its scores can be taken at their word.
         gold: Scored pairs whose scores the labels' are compared with; by default those of dev.
         score_range: Lowest and highest score in dev and gold, such as 0 5; scaled to 0 ... 1 once, when reading.
-        calibrate: Bring each teacher's scores onto the scale of dev's by isotonic regression, before they are averaged.
+        calibrate: Bring each teacher's scores onto the scale of dev's by isotonic regression (with few dev pairs by a
+            logistic curve), before they are averaged.
         sigmoid: Put a sigmoid on the outputs of cross-encoders whose own files ask for none.
         positive_threshold: Scores from here on count as positive where shares are told; no pair is left out.
         negative_threshold: Scores up to here count as negative there.

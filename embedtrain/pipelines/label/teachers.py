@@ -11,9 +11,10 @@ import torch
 from embedtrain.errors import UserError
 from embedtrain.files import read_json, sha256_of_value
 from embedtrain.mining.calibration import Calibration
-from embedtrain.mining.combining import Combination
+from embedtrain.mining.combining import Combination, Method
 from embedtrain.mining.teachers import BiEncoderScorer, CrossEncoderScorer, Floats, Scorer
 from embedtrain.models import ModelSource, load_biencoder, load_crossencoder, resolve_model
+from embedtrain.pipelines.augsbert.members import PAIRS_FOR_ISOTONIC
 
 TeacherKind = Literal["cross-encoder", "bi-encoder"]
 CLASSIFIER = "ForSequenceClassification"
@@ -108,6 +109,11 @@ def load_together(teachers: Sequence[Teacher], scoring: Scoring, combination: Co
 def uncalibrated(teachers: Sequence[Teacher]) -> Combination:
     """The mean of the teachers' scores as they are, but for cosines, which are cut at 0 and 1."""
     return Combination(tuple(CUT_AT_0_AND_1 if teacher.kind == "bi-encoder" else None for teacher in teachers))
+
+
+def calibration_method(dev_pairs: int) -> Method:
+    """How scores are brought onto gold's scale with so many dev pairs to learn it from; either keeps their order."""
+    return "centred" if dev_pairs >= PAIRS_FOR_ISOTONIC else "logistic"
 
 
 def read_teacher(name: str) -> Teacher:
