@@ -1,7 +1,8 @@
 """Mistakes that a user can mend: collected, shown together, and never a traceback."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class UserError(Exception):
@@ -43,3 +44,25 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     spellings = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), list(spellings), n=1, cutoff=0.6)
     return f"; did you mean '{spellings[near[0]]}'?" if near else ""
+
+
+def describe_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """In words, which inputs differ: options with both values, files and models by name."""
+    changes = []
+    for name in sorted({*before, *after}):
+        old, new = before.get(name), after.get(name)
+        if old == new:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            parts = [f"{name}.{part}" for part in sorted({*old, *new}) if old.get(part) != new.get(part)]
+            values = [(_at(old, part), _at(new, part)) for part in parts]
+        else:
+            parts, values = [name], [(old, new)]
+        for part, (was, now) in zip(parts, values, strict=True):
+            short = all(len(str(value)) <= 40 for value in (was, now))
+            changes.append(f"{part} changed from {was} to {now}" if short else f"{part} changed")
+    return "; ".join(changes)
+
+
+def _at(values: Mapping[str, Any], dotted: str) -> Any:
+    return values.get(dotted.split(".", 1)[1])

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embedtrain.errors import UserError
+from embedtrain.errors import UserError, describe_change
 from embedtrain.files import read_json, sha256_of_file, sha256_of_value, whole_file, write_json
 
 logger = logging.getLogger(__name__)
@@ -174,7 +174,7 @@ class LabelStore:
             write_json(manifest, {"inputs": self.inputs, "finished": None})
 
     def _discard(self, before: Mapping[str, Any], on_change: OnChange) -> None:
-        changed = _changes(before, self.inputs)
+        changed = describe_change(before, self.inputs)
         done = len(list((self.folder / "hashes").glob("part-*.json")))
         if done and on_change == "refuse":
             raise UserError(
@@ -224,14 +224,3 @@ class LabelStore:
     def _name(self, shard: int) -> str:
         # All names are equally long, so that their order is that of the shards.
         return f"part-{shard:0{max(5, len(str(len(self) - 1)))}d}"
-
-
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """In words, which inputs differ, with both values where they are short."""
-    changes = []
-    for name in sorted({*before, *after}):
-        old, new = before.get(name), after.get(name)
-        if old != new:
-            short = all(len(str(value)) <= 40 for value in (old, new))
-            changes.append(f"{name} changed from {old} to {new}" if short else f"{name} changed")
-    return "; ".join(changes)

@@ -1,7 +1,7 @@
 """What every pipeline does with its inputs: mistakes noted and shown together, tables checked, contents hashed."""
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import pandas as pd
 
@@ -9,13 +9,16 @@ from embedtrain.errors import Problems, UserError
 from embedtrain.files import sha256_of_value
 
 Value = TypeVar("Value")
+Arguments = ParamSpec("Arguments")
 MIN_PAIRS = 10
 
 
-def noting(problems: Problems, action: Callable[[], Value]) -> Value | None:
+def noting(
+    problems: Problems, action: Callable[Arguments, Value], *given: Arguments.args, **named: Arguments.kwargs
+) -> Value | None:
     """What an action gives, or None when it meets a mistake of the user's, which is noted among the problems."""
     try:
-        return action()
+        return action(*given, **named)
     except UserError as error:
         problems.extend(error)
     except OSError as error:  # no permission, a name too long, a disk that fails

@@ -17,7 +17,7 @@ import filelock
 import yaml
 
 import embedtrain
-from embedtrain.errors import UserError
+from embedtrain.errors import UserError, describe_change
 from embedtrain.files import read_json, sha256_of_folder, sha256_of_value, whole_folder, write_json, write_text
 from embedtrain.models import Choice
 
@@ -197,25 +197,3 @@ def check_writable(folder: Path) -> None:
         raise UserError(
             f"--output {folder}: cannot write there ({error.strerror}); expected a writable folder"
         ) from None
-
-
-def describe_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """In words, which inputs differ: options with both values, files and models by name."""
-    changes = []
-    for name in sorted({*before, *after}):
-        old, new = before.get(name), after.get(name)
-        if old == new:
-            continue
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            parts = [f"{name}.{part}" for part in sorted({*old, *new}) if old.get(part) != new.get(part)]
-            values = [(_at(old, part), _at(new, part)) for part in parts]
-        else:
-            parts, values = [name], [(old, new)]
-        for part, (was, now) in zip(parts, values, strict=True):
-            short = all(len(str(value)) <= 40 for value in (was, now))
-            changes.append(f"{part} changed from {was} to {now}" if short else f"{part} changed")
-    return "; ".join(changes)
-
-
-def _at(values: Mapping[str, Any], dotted: str) -> Any:
-    return values.get(dotted.split(".", 1)[1])

@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from embedtrain.errors import UserError
-from embedtrain.pipelines.run import Run, describe_change
+from embedtrain.errors import UserError, describe_change
+from embedtrain.pipelines.run import Run
 
 
 def write(text, calls=None):

@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from functools import partial
 
 import pandas as pd
 
@@ -55,12 +54,11 @@ def collect_inputs(options: AugSBERTOptions) -> Inputs:
     """
     problems = Problems()
     check_options(options, problems)
-    attempt = partial(noting, problems)
 
     def pairs(source: str) -> pd.DataFrame | None:
         # What no table has is left in, so that the reader names it.
         columns = {name: found for name, found in options.columns.items() if name not in OTHER_COLUMNS}
-        return attempt(lambda: read_scored_pairs(source, columns=columns, score_range=options.score_range))
+        return noting(problems, lambda: read_scored_pairs(source, columns=columns, score_range=options.score_range))
 
     def ready_pairs(source: str) -> pd.DataFrame:
         kinds = [PAIRS, POSITIVE_PAIRS]
@@ -73,15 +71,15 @@ def collect_inputs(options: AugSBERTOptions) -> Inputs:
     sentences: pd.DataFrame | None = pd.DataFrame({"text": pd.Series(dtype="str")})
     if options.unlabeled is not None:
         source, text = options.unlabeled, options.columns.get("text")
-        sentences = attempt(lambda: read_sentences(source, columns={"text": text} if text else None))
+        sentences = noting(problems, lambda: read_sentences(source, columns={"text": text} if text else None))
     ready: pd.DataFrame | None = None
     if options.pairs is not None:
         pairs_source = options.pairs
-        ready = attempt(lambda: ready_pairs(pairs_source))
-    base = attempt(lambda: resolve_model(options.base))
+        ready = noting(problems, lambda: ready_pairs(pairs_source))
+    base = noting(problems, lambda: resolve_model(options.base))
     teacher_name = options.teacher_base
-    teacher_base = attempt(lambda: resolve_model(teacher_name)) if teacher_name else base
-    device = attempt(lambda: choose_device(options.device))
+    teacher_base = noting(problems, lambda: resolve_model(teacher_name)) if teacher_name else base
+    device = noting(problems, lambda: choose_device(options.device))
     problems.raise_if_any()
     # Nothing is None past this point: each attempt either gave a value or noted a problem.
     assert gold is not None

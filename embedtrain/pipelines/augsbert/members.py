@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
+from embedtrain.mining.strict_calibration import PAIRS_FOR_ISOTONIC
 from embedtrain.pipelines.augsbert.options import AugSBERTOptions, MemberKind, TeacherAverage
 
 STUDENT_STAGE = "gold_only"
-# On pairs they were not fitted on, a logistic curve was nearer to gold up to 100 or 150 pairs, isotonic regression from
-# 200 on (cosines of two trained encoders, STS benchmark).
-PAIRS_FOR_ISOTONIC = 200
 
 
 @dataclass(frozen=True)

@@ -59,10 +59,10 @@ def collect_label_inputs(options: LabelOptions) -> LabelInputs:
     """
     problems = Problems()
     options.check(problems)
-    sources = [noting(problems, lambda source=source: _pair_source(source, options)) for source in options.pairs]  # type: ignore[misc]
-    teachers = [noting(problems, lambda name=name: read_teacher(name)) for name in options.teacher]  # type: ignore[misc]
+    sources = [noting(problems, _pair_source, source, options) for source in options.pairs]
+    teachers = [noting(problems, read_teacher, name) for name in options.teacher]
     measured = {
-        name: noting(problems, lambda source=source: _read_scored(source, options))  # type: ignore[misc]
+        name: noting(problems, _read_scored, source, options)
         for name, source in (("dev", options.dev), ("gold", options.gold))
         if source is not None
     }

@@ -12,9 +12,9 @@ from embedtrain.errors import UserError
 from embedtrain.files import read_json, sha256_of_value
 from embedtrain.mining.calibration import Calibration
 from embedtrain.mining.combining import Combination, Method
+from embedtrain.mining.strict_calibration import PAIRS_FOR_ISOTONIC
 from embedtrain.mining.teachers import BiEncoderScorer, CrossEncoderScorer, Floats, Scorer
 from embedtrain.models import ModelSource, load_biencoder, load_crossencoder, resolve_model
-from embedtrain.pipelines.augsbert.members import PAIRS_FOR_ISOTONIC
 
 TeacherKind = Literal["cross-encoder", "bi-encoder"]
 CLASSIFIER = "ForSequenceClassification"

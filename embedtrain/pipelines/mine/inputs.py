@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import pandas as pd
 
@@ -63,7 +62,6 @@ def collect_mine_inputs(options: MineOptions) -> MineInputs:
     """
     problems = Problems()
     check_options(options, problems)
-    attempt = partial(noting, problems)
     mode = options.mode
     reads = _Reader(options)
     sentences: list[str] | None = []
@@ -73,28 +71,28 @@ def collect_mine_inputs(options: MineOptions) -> MineInputs:
     ready: pd.DataFrame | None = None
     known: list[pd.DataFrame | None] = []
     if mode == "tuples":
-        scored = attempt(lambda: reads.scored_pairs(str(options.scored)))
+        scored = noting(problems, lambda: reads.scored_pairs(str(options.scored)))
     else:
         if options.unlabeled is not None:
             unlabeled = options.unlabeled
-            sentences = attempt(lambda: reads.sentences(unlabeled))
-        known = [attempt(lambda source=source: reads.pairs(source)) for source in options.known]  # type: ignore[misc]
+            sentences = noting(problems, lambda: reads.sentences(unlabeled))
+        known = [noting(problems, reads.pairs, source) for source in options.known]
     if mode == "hard-negatives" and options.positives is not None:
         source = options.positives
-        positives = attempt(lambda: reads.positives(source))
-    names = (attempt(lambda: asked_strategies(options)) or []) if mode == "pairs" else []
+        positives = noting(problems, lambda: reads.positives(source))
+    names = (noting(problems, lambda: asked_strategies(options)) or []) if mode == "pairs" else []
     if mode == "pairs":
         if options.gold is not None:
             gold_source = options.gold
-            gold = attempt(lambda: reads.scored_pairs(gold_source))
+            gold = noting(problems, lambda: reads.scored_pairs(gold_source))
         if options.pairs is not None and "cross-domain" in names:
             pairs_source = options.pairs
-            ready = attempt(lambda: reads.pairs(pairs_source))
+            ready = noting(problems, lambda: reads.pairs(pairs_source))
     needs_model = mode == "hard-negatives" or bool(need_embeddings(names, ready_pairs=options.pairs is not None))
-    model = attempt(lambda: resolve_model(options.model)) if needs_model else None
+    model = noting(problems, lambda: resolve_model(options.model)) if needs_model else None
     asks_teacher = mode == "hard-negatives" or bool(NEED_TEACHER.intersection(names))
-    teachers = [attempt(lambda name=name: read_teacher(name)) for name in options.teacher if asks_teacher]  # type: ignore[misc]
-    device = attempt(lambda: choose_device(options.device))
+    teachers = [noting(problems, read_teacher, name) for name in options.teacher if asks_teacher]
+    device = noting(problems, lambda: choose_device(options.device))
     if mode == "pairs":
         _check_scale(options, [teacher for teacher in teachers if teacher is not None], problems)
     problems.raise_if_any()

@@ -65,12 +65,12 @@ def collect_train_inputs(options: TrainOptions) -> TrainInputs:
     check_options(options, problems)
     asked = list(zip(options.data, options.asked_losses(), strict=True))
     tables = [
-        noting(problems, lambda source=source, loss=loss: read_training_table(source, loss=loss, options=options))  # type: ignore[misc]
+        noting(problems, read_training_table, source, loss=loss, options=options)
         for source, loss in asked
         if not source.lower().endswith(".txt")
     ]
     measured = {
-        name: noting(problems, lambda source=source: _read_pairs(source, options))  # type: ignore[misc]
+        name: noting(problems, _read_pairs, source, options)
         for name, source in (("dev", options.dev), ("test", options.test))
         if source is not None
     }
