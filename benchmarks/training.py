@@ -26,15 +26,12 @@ EMBEDTRAIN_DATA, or ../shared/data beside the project. The last line is JSON; nu
 """
 
 import argparse
-import csv
 import datetime
 import json
-import multiprocessing
 import os
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,13 +42,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pandas as pd
 import torch
+from figures import Bar, Figures, Row, in_a_process, lines, median_of, print_bars, values_of, write_record
 from machine import describe
 from training_data import data_folder, parts_of, question_pairs, scored_pairs, varied_pairs
 from training_probes import growth, time_split
-from training_sides import Recipe, Side, quiet, spearman_after, timed, token_count
-
-Row = dict[str, Any]
-Figures = dict[str, float | None]
+from training_sides import Recipe, Side, spearman_after, timed, token_count
 
 
 @dataclass(frozen=True)
@@ -76,23 +71,6 @@ class Sizes:
 
 
 QUICK = Sizes(2, 6, 2, 4, 1, 320, (42,), 160, 200, 1, (1_000, 10_000), 8, 2, 6_000, (64, 256))
-
-
-@dataclass(frozen=True)
-class Bar:
-    """What a figure has to reach: at least ``at_least``, or at most ``at_most``."""
-
-    key: str
-    says: str
-    at_least: float | None = None
-    at_most: float | None = None
-
-    def verdict(self, value: float | None) -> str:
-        """HELD, MISSED or not measured."""
-        if value is None:
-            return "not measured"
-        low, high = self.at_least, self.at_most
-        return "HELD" if (low is None or value >= low) and (high is None or value <= high) else "MISSED"
 
 
 BARS = (
@@ -122,9 +100,9 @@ def main() -> None:
         about = {**describe("training.py"), "date": date, "quick": options.quick}
         record["parts"][name] = {**about, "figures": figures, "rows": rows}
         record["summary"] = summarize(record["parts"])
-        write(record, options.output)
+        write_record(record, options.output)
     summary = summarize(record["parts"])
-    print_table(summary)
+    print_bars(BARS, summary)
     print(f"written to {options.output}")
     print(json.dumps({key: summary[key] for key in LAST_LINE}))
 
@@ -140,12 +118,6 @@ def parse_options() -> argparse.Namespace:
         folder = Path(tempfile.mkdtemp(prefix="embedtrain-benchmark-")) if options.quick else Path("benchmarks/results")
         options.output = folder / "training.json"
     return options
-
-
-def in_a_process() -> ProcessPoolExecutor:
-    """A worker process that shares nothing with this one."""
-    spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, mp_context=spawn, initializer=quiet)
 
 
 def take_turns(recipes: Mapping[Side, Recipe], tables: list[pd.DataFrame], *, part: str) -> list[Row]:
@@ -168,25 +140,6 @@ def take_turns(recipes: Mapping[Side, Recipe], tables: list[pd.DataFrame], *, pa
 def clock(side: str, values: Mapping[str, float]) -> float:
     """The seconds that count: ours from the table on, the library's inside ``train()``."""
     return values["call_seconds"] if side == "ours" else values["train_seconds"]
-
-
-def lines(part: str, case: str, number: int, values: Mapping[str, float | None]) -> list[Row]:
-    """One row of the CSV file a figure, and all of them on the terminal."""
-    shown = ", ".join(f"{key} {value:.4g}" for key, value in values.items() if value is not None)
-    print(f"{part} {case} {number}: {shown}", flush=True)
-    return [{"part": part, "case": case, "round": number, "figure": key, "value": v} for key, v in values.items()]
-
-
-def values_of(rows: list[Row], case: str, figure: str) -> list[float]:
-    """A figure of one case in every round, in the order of the rounds."""
-    found = [row for row in rows if row["case"] == case and row["figure"] == figure and row["value"] is not None]
-    return [row["value"] for row in sorted(found, key=lambda row: row["round"])]
-
-
-def median_of(rows: list[Row], case: str, figure: str) -> float | None:
-    """The median over rounds, or None where nothing was measured."""
-    found = values_of(rows, case, figure)
-    return statistics.median(found) if found else None
 
 
 def speed_ratio(rows: list[Row], other: Side, *, whole_call: bool = False) -> float:
@@ -311,25 +264,6 @@ def summarize(parts: Mapping[str, Mapping[str, Any]]) -> Figures:
     """The figure of every bar; None where its part was not measured."""
     known = {key: value for part in parts.values() for key, value in part["figures"].items()}
     return {bar.key: known.get(bar.key) for bar in BARS}
-
-
-def write(record: dict[str, Any], output: Path) -> None:
-    """Everything as JSON, the single measurements as CSV beside it."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    with output.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ["part", "case", "round", "figure", "value"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row for part in record["parts"].values() for row in part["rows"])
-
-
-def print_table(summary: Figures) -> None:
-    """Each figure beside its bar."""
-    print(f"\n{'':58}{'bar':>8} {'figure':>8}")
-    for bar in BARS:
-        wanted = f">= {bar.at_least:g}" if bar.at_least is not None else f"<= {bar.at_most:g}"
-        value = summary[bar.key]
-        print(f"{bar.says:58}{wanted:>8} {'' if value is None else f'{value:.3g}':>8}  {bar.verdict(value)}")
 
 
 if __name__ == "__main__":

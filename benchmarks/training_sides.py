@@ -42,15 +42,6 @@ class Recipe:
     device: str = "cpu"
 
 
-def quiet() -> None:
-    """No progress bars on either side."""
-    import datasets
-    from transformers.utils.logging import disable_progress_bar
-
-    datasets.disable_progress_bars()
-    disable_progress_bar()
-
-
 def timed(side: Side, table: pd.DataFrame, recipe: Recipe) -> Times:
     """Seconds of one training.
 
