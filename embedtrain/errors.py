@@ -51,18 +51,20 @@ def describe_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     changes = []
     for name in sorted({*before, *after}):
         old, new = before.get(name), after.get(name)
-        if old == new:
-            continue
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            parts = [f"{name}.{part}" for part in sorted({*old, *new}) if old.get(part) != new.get(part)]
-            values = [(_at(old, part), _at(new, part)) for part in parts]
+            for part in sorted({*old, *new}):
+                words = f"{name}.{part}" if part.isidentifier() else f"{name} {part}"  # an option, or a file's name
+                changes.append(_change(words, old, new, part))
         else:
-            parts, values = [name], [(old, new)]
-        for part, (was, now) in zip(parts, values, strict=True):
-            short = all(len(str(value)) <= 40 for value in (was, now))
-            changes.append(f"{part} changed from {was} to {now}" if short else f"{part} changed")
-    return "; ".join(changes)
+            changes.append(_change(name, before, after, name))
+    return "; ".join(change for change in changes if change)
 
 
-def _at(values: Mapping[str, Any], dotted: str) -> Any:
-    return values.get(dotted.split(".", 1)[1])
+def _change(words: str, before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> str:
+    was, now = before.get(name), after.get(name)
+    if was == now:
+        return ""
+    if name not in before or name not in after:
+        return f"{words} {'added' if name in after else 'removed'}"
+    short = all(len(str(value)) <= 40 for value in (was, now))
+    return f"{words} changed from {was} to {now}" if short else f"{words} changed"

@@ -4,6 +4,7 @@ from embedtrain.evaluation.statistics import (
     Interval,
     bootstrap_correlation,
     paired_bootstrap_difference,
+    paired_bootstrap_over_seeds,
     pearson,
     spearman,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "bootstrap_correlation",
     "cosine_of_pairs",
     "paired_bootstrap_difference",
+    "paired_bootstrap_over_seeds",
     "pearson",
     "score_predictions",
     "spearman",

@@ -128,6 +128,56 @@ def paired_bootstrap_difference(
     return _percentile_interval(value, resampled[0] - resampled[1], confidence=confidence)
 
 
+def paired_bootstrap_over_seeds(
+    predictions_a: ArrayLike,
+    predictions_b: ArrayLike,
+    gold: ArrayLike,
+    *,
+    method: Method = "spearman",
+    samples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of the mean difference between two ways of training, each run with several seeds.
+
+    Each resample draws pairs with replacement, the same for every run, and seeds with replacement, the same for both
+    ways: what is said holds for other pairs of this kind and for other seeds. With few seeds their share of the spread
+    is told too small, by a factor of (seeds - 1) / seeds of its variance.
+
+    Args:
+        predictions_a: What the first way's models say, (seeds, pairs).
+        predictions_b: What the second way's models say, (seeds, pairs); row i has the seed of row i of the first.
+        gold: What people say of each pair, (pairs,).
+        method: ``"spearman"`` or ``"pearson"``.
+        samples: Number of resamples.
+        confidence: Share in (0, 1) that the interval is meant to cover.
+        seed: Seed of the resampling.
+
+    Raises:
+        ValueError: If shapes do not fit, there are fewer than 2 seeds or 3 pairs, a number is not finite, or an option
+            is wrong.
+
+    Source: Davison & Hinkley 1997, Bootstrap Methods and their Application, section 3.8 (hierarchical data).
+    """
+    first, second = (np.asarray(values, dtype=np.float64) for values in (predictions_a, predictions_b))
+    if first.ndim != 2 or first.shape != second.shape or len(first) < 2:
+        raise ValueError(
+            f"expected two arrays (seeds, pairs) of one shape with 2 seeds or more, found {first.shape}, {second.shape}"
+        )
+    named = {
+        f"predictions_{way}[{run}]": row for way, rows in (("a", first), ("b", second)) for run, row in enumerate(rows)
+    }
+    *runs, wanted = _checked(**named, gold=gold)
+    _check_options(method=method, samples=samples, confidence=confidence)
+    seeds = len(first)
+    values = np.array([_correlation(run, wanted, method=method) for run in runs])
+    resampled = _resampled_correlations(runs, wanted, method=method, samples=samples, seed=seed)
+    differences = resampled[:seeds] - resampled[seeds:]
+    drawn = np.random.default_rng([seed, seeds]).integers(0, seeds, size=(seeds, samples))
+    means = np.take_along_axis(differences, drawn, axis=0).mean(axis=0)
+    return _percentile_interval(float((values[:seeds] - values[seeds:]).mean()), means, confidence=confidence)
+
+
 def _checked(**series: ArrayLike) -> list[Floats]:
     arrays = {name: np.asarray(values, dtype=np.float64) for name, values in series.items()}
     shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())

@@ -11,6 +11,7 @@ from embedtrain.evaluation import (
     Interval,
     bootstrap_correlation,
     paired_bootstrap_difference,
+    paired_bootstrap_over_seeds,
     pearson,
     spearman,
     statistics,
@@ -78,6 +79,59 @@ def test_difference_takes_the_same_resamples_for_both():
 def test_a_model_does_not_differ_from_itself():
     prediction, gold = tied_pairs(50, seed=2)
     assert paired_bootstrap_difference(prediction, prediction, gold) == Interval(0.0, 0.0, 0.0, 0.95)
+
+
+def noisy_runs(gold, *, noise, seeds=3, seed=0):
+    """What models of several training seeds might say of the same pairs."""
+    generator = np.random.default_rng(seed)
+    return np.stack([gold + noise * generator.standard_normal(len(gold)) for _ in range(seeds)])
+
+
+def test_over_seeds_equals_a_resampling_written_out():
+    gold = np.random.default_rng(1).standard_normal(60)
+    better, worse = noisy_runs(gold, noise=0.5), noisy_runs(gold, noise=1.0, seed=5)
+    found = paired_bootstrap_over_seeds(better, worse, gold, samples=200, seed=3)
+    drawn_seeds = np.random.default_rng([3, 3]).integers(0, 3, size=(3, 200))
+    drawn_pairs = np.random.default_rng(3).integers(0, 60, size=(200, 60))
+    means = [
+        np.mean(
+            [
+                scipy_correlation(better[run][pairs], gold[pairs], "spearman")
+                - scipy_correlation(worse[run][pairs], gold[pairs], "spearman")
+                for run in runs
+            ]
+        )
+        for runs, pairs in zip(drawn_seeds.T, drawn_pairs, strict=True)
+    ]
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
+    each = [spearman(a, gold) - spearman(b, gold) for a, b in zip(better, worse, strict=True)]
+    assert found.value == pytest.approx(np.mean(each))
+
+
+def test_over_seeds_is_wider_when_the_seeds_disagree():
+    gold = np.random.default_rng(1).standard_normal(400)
+    worse = noisy_runs(gold, noise=1.0)
+    alike = paired_bootstrap_over_seeds(noisy_runs(gold, noise=0.8, seed=7), worse, gold)
+    apart = np.stack([noisy_runs(gold, noise=level, seeds=1, seed=7)[0] for level in (0.4, 0.8, 1.2)])
+    unlike = paired_bootstrap_over_seeds(apart, worse, gold)
+    assert unlike.high - unlike.low > 2 * (alike.high - alike.low)
+    same = paired_bootstrap_over_seeds(worse, worse, gold)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (np.zeros((1, 5)), np.zeros((1, 5)), "2 seeds or more"),
+        (np.zeros((2, 5)), np.zeros((3, 5)), r"\(2, 5\), \(3, 5\)"),
+        (np.zeros(5), np.zeros(5), "seeds, pairs"),
+        (np.full((2, 5), np.nan), np.zeros((2, 5)), r"predictions_a\[0\] must be finite"),
+        (np.zeros((2, 4)), np.zeros((2, 4)), "equal length"),
+    ],
+)
+def test_over_seeds_refuses_what_does_not_fit(first, second, message):
+    with pytest.raises(ValueError, match=message):
+        paired_bootstrap_over_seeds(first, second, np.arange(5.0))
 
 
 def test_same_seed_same_numbers_whatever_the_block_size(monkeypatch):

@@ -200,13 +200,13 @@ def test_other_options_for_labels_in_the_way_are_refused_before_a_model_is_loade
     other = changed(options, teacher=[other_teacher])
     with monkeypatch.context() as patched:
         patched.setattr("embedtrain.pipelines.label.teachers.load_crossencoder", None)
-        with pytest.raises(UserError, match=r"5 shards of labels made with other inputs \(teacher changed"):
+        with pytest.raises(UserError, match=r"5 shards of labels made with other inputs \(teacher .+ removed"):
             label(other)
         with pytest.raises(UserError, match="one_order changed from False to True"):
             label(changed(options, one_order=True))
     caplog.set_level(logging.INFO, logger="embedtrain")
     begun = label(changed(other, restart=True))
-    assert "labels: begun again, teacher changed" in caplog.text
+    assert "labels: begun again, teacher " in caplog.text
     fresh = label(changed(other, output=options.output + "_fresh"))
     assert bits_of(begun) == bits_of(fresh)
 

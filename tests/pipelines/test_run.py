@@ -98,3 +98,11 @@ def test_the_manifest_holds_stages_versions_and_choices(tmp_path):
 
 def test_a_change_of_a_long_value_is_named_without_the_value():
     assert describe_change({"gold": "a" * 64, "seed": 1}, {"gold": "b" * 64, "seed": 1}) == "gold changed"
+
+
+def test_a_change_inside_a_group_names_what_came_and_what_went():
+    before = {"teacher": {"one": "a" * 64, "runs.1/two": "b" * 64}, "options": {"seed": 1}}
+    after = {"teacher": {"runs.1/two": "c" * 64, "three": "d" * 64}, "options": {"seed": 2}}
+    expected = "options.seed changed from 1 to 2; teacher.one removed; teacher runs.1/two changed; teacher.three added"
+    assert set(describe_change(before, after).split("; ")) == set(expected.split("; "))
+    assert describe_change(before, before) == ""

@@ -5,7 +5,6 @@ silver; the augmented student; predict; judge; report. Each is kept in the run f
 it depends on has changed. The gold-only student comes before the teacher, because the teacher has to be better.
 """
 
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,9 @@ from embedtrain.pipelines.augsbert.reading import read, zero_shot
 from embedtrain.pipelines.augsbert.sampling import sample
 from embedtrain.pipelines.augsbert.students import train_augmented, train_gold_only
 from embedtrain.pipelines.augsbert.workspace import Workspace
+from embedtrain.pipelines.memory import lean_memory
 from embedtrain.pipelines.run import Run
 from embedtrain.report import write_report
-from embedtrain.training.cpu import memory_kept_mapped
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,7 @@ def augsbert(options: AugSBERTOptions) -> AugSBERTResult:
         UserError: With every mistake in options, files and model names, before any model is loaded.
     """
     inputs = collect_inputs(options)
-    on_cpu = inputs.device.name == "cpu"
-    with Run(options.output, config=options.as_dict()) as run, memory_kept_mapped() if on_cpu else nullcontext():
+    with Run(options.output, config=options.as_dict()) as run, lean_memory(inputs.device.name):
         return _augsbert(options, inputs, run)
 
 

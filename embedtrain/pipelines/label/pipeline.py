@@ -7,7 +7,6 @@ merge. A labelling that was cut off, however it was, goes on behind its last who
 import logging
 import os
 import shutil
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,6 @@ import pyarrow.parquet as pq
 from embedtrain.errors import UserError
 from embedtrain.files import read_json, sha256_of_value, whole_file, write_json, write_parquet
 from embedtrain.mining.distribution import EXAMPLE_COLUMNS, LabelSummary, build_label_metrics
-from embedtrain.mining.kernel_caches import bound_kernel_caches
 from embedtrain.mining.shards import DISK_FULL, LabelStore, PairFiles, label_missing, labelling_progress
 from embedtrain.models import choose_attention
 from embedtrain.models.hardware import tf32_products
@@ -29,9 +27,9 @@ from embedtrain.pipelines.label.judging import label_verdict, label_warnings, te
 from embedtrain.pipelines.label.measuring import Measured, measure
 from embedtrain.pipelines.label.options import LabelOptions
 from embedtrain.pipelines.label.teachers import LazyScorer, Scoring, load_together
+from embedtrain.pipelines.memory import lean_memory
 from embedtrain.pipelines.run import Run
 from embedtrain.report import write_label_report
-from embedtrain.training.cpu import memory_kept_mapped
 
 logger = logging.getLogger(__name__)
 
@@ -61,12 +59,12 @@ def label(options: LabelOptions) -> LabelResult:
             inputs are in the folder, or the disk is full.
     """
     inputs = collect_label_inputs(options)
-    memory: AbstractContextManager[None] = nullcontext()
-    if inputs.device.name == "cpu":
-        memory = memory_kept_mapped()
-        bound_kernel_caches()
     try:
-        with Run(options.output, config=options.as_dict()) as run, memory, tf32_products(inputs.precision.name):
+        with (
+            Run(options.output, config=options.as_dict()) as run,
+            lean_memory(inputs.device.name),
+            tf32_products(inputs.precision.name),
+        ):
             return _label(options, inputs, run)
     except OSError as error:
         if error.errno not in DISK_FULL:

@@ -6,7 +6,6 @@ the run folder and done again only when something it depends on has changed.
 
 import logging
 import shutil
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,13 +14,13 @@ import pandas as pd
 from embedtrain.files import whole_file
 from embedtrain.models import choose_attention
 from embedtrain.models.hardware import tf32_products
+from embedtrain.pipelines.memory import lean_memory
 from embedtrain.pipelines.mine.inputs import MineInputs, collect_mine_inputs
 from embedtrain.pipelines.mine.options import MineOptions
 from embedtrain.pipelines.mine.pairs import PAIRS_FILE, sample
 from embedtrain.pipelines.mine.tuples import TUPLES_FILE, search_negatives, split_scored
 from embedtrain.pipelines.mine.workspace import Workspace
 from embedtrain.pipelines.run import Run
-from embedtrain.training.cpu import memory_kept_mapped
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +48,11 @@ def mine(options: MineOptions) -> MineResult:
             to be found.
     """
     inputs = collect_mine_inputs(options)
-    memory: AbstractContextManager[None] = memory_kept_mapped() if inputs.device.name == "cpu" else nullcontext()
-    with Run(options.output, config=options.as_dict()) as run, memory, tf32_products(inputs.precision.name):
+    with (
+        Run(options.output, config=options.as_dict()) as run,
+        lean_memory(inputs.device.name),
+        tf32_products(inputs.precision.name),
+    ):
         _note(options, inputs, run)
         work = Workspace(options, inputs, run)
         if options.mode == "tuples":

@@ -8,7 +8,6 @@ report stand at the top of the folder.
 import logging
 import os
 import shutil
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from embedtrain.files import (
 )
 from embedtrain.models import ModelSource, autocast, choose_attention, load_biencoder
 from embedtrain.pipelines.checks import content_hash
+from embedtrain.pipelines.memory import lean_memory
 from embedtrain.pipelines.run import Run
 from embedtrain.pipelines.train.fitting import Fitting
 from embedtrain.pipelines.train.inputs import TrainInputs, collect_train_inputs
@@ -37,7 +37,6 @@ from embedtrain.pipelines.train.judging import judge_training
 from embedtrain.pipelines.train.options import TrainOptions
 from embedtrain.pipelines.train.reading import read_tables
 from embedtrain.report import write_train_report
-from embedtrain.training.cpu import memory_kept_mapped
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +58,7 @@ def train(options: TrainOptions) -> TrainResult:
         UserError: With every mistake in options, files, losses and model names, before any model is loaded.
     """
     inputs = collect_train_inputs(options)
-    on_cpu = inputs.device.name == "cpu"
-    with Run(options.output, config=options.as_dict()) as run, memory_kept_mapped() if on_cpu else nullcontext():
+    with Run(options.output, config=options.as_dict()) as run, lean_memory(inputs.device.name):
         models = {"base": inputs.base, **({"guide": inputs.guide} if inputs.guide else {})}
         run.note(
             seed=options.seed,
