@@ -156,10 +156,16 @@ def further_options(words: list[str]) -> dict[str, Any]:
             sys.exit(f"--with {word}: expected OPTION=VALUE with an option of the pipeline, such as teacher_seeds=3")
         if setting:
             settings = found.get(group, getattr(defaults, group))
-            found[group] = dataclasses.replace(settings, **{setting: yaml.safe_load(value)})
+            given = _read_value(value, like=getattr(settings, setting))
+            found[group] = dataclasses.replace(settings, **{setting: given})
         else:
-            found[group] = yaml.safe_load(value)
+            found[group] = _read_value(value, like=getattr(defaults, group))
     return found
+
+
+def _read_value(text: str, *, like: Any) -> Any:
+    # YAML reads 3e-5 as words.
+    return float(text) if isinstance(like, float) else yaml.safe_load(text)
 
 
 def reference(files: dict[str, Path], folder: Path, *, seed: int) -> dict:

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Pairs tokenised at a time: enough for batches of like length, few enough that memory does not grow with all pairs.
-CHUNK_PAIRS = 8192
+# Pairs tokenised at a time: enough for batches of like length. The tokenizer holds some kilobytes of each.
+CHUNK_PAIRS = 2500
 TOKEN_KEYS = ("input_ids", "token_type_ids")
 
 

@@ -20,22 +20,35 @@ def memory_kept_mapped() -> Iterator[None]:
     glibc nothing is changed. Contexts may lie in one another; after the outermost, glibc's documented defaults are
     back and free memory is returned.
     """
-    try:
-        libc = ctypes.CDLL("libc.so.6") if sys.platform.startswith("linux") else None
-        mallopt, malloc_trim = (libc.mallopt, libc.malloc_trim) if libc else (None, None)
-    except (OSError, AttributeError):  # another C library
-        mallopt = malloc_trim = None
-    if mallopt is None or malloc_trim is None:
+    libc = _glibc()
+    if libc is None:
         yield
         return
-    _open_contexts.append(mallopt)
-    mallopt(M_MMAP_MAX, 0)
-    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    _open_contexts.append(libc)
+    libc.mallopt(M_MMAP_MAX, 0)
+    libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
     try:
         yield
     finally:
         _open_contexts.pop()
         if not _open_contexts:
-            mallopt(M_MMAP_MAX, 65536)
-            mallopt(M_TRIM_THRESHOLD, 128 * 1024)
-            malloc_trim(0)
+            libc.mallopt(M_MMAP_MAX, 65536)
+            libc.mallopt(M_TRIM_THRESHOLD, 128 * 1024)
+            give_back_free_memory()
+
+
+def give_back_free_memory() -> None:
+    """Return to the kernel what glibc holds of freed blocks: between parts of the work whose blocks differ in size."""
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:  # another C library
+        return None
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None

@@ -303,7 +303,7 @@ def test_a_labelling_that_was_killed_goes_on_to_the_same_bits(options, tmp_path)
         "from embedtrain.pipelines.label import pipeline\n"
         # Slowly enough to be killed in between.
         "real = pipeline.label_missing\n"
-        "pipeline.label_missing = lambda *a, **k: real(*a, on_shard=lambda *_: time.sleep(0.05), **k)\n"
+        "pipeline.label_missing = lambda *a, **k: real(*a, **k | {'on_shard': lambda *_: time.sleep(0.05)})\n"
         f"pipeline.label({cut!r})\n"
     )
     moments = np.random.default_rng(3)

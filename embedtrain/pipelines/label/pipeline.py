@@ -30,6 +30,7 @@ from embedtrain.pipelines.label.teachers import LazyScorer, Scoring, load_togeth
 from embedtrain.pipelines.memory import lean_memory
 from embedtrain.pipelines.run import Run
 from embedtrain.report import write_label_report
+from embedtrain.training.cpu import give_back_free_memory
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +128,16 @@ class LabelPipeline:
             self._label_with_ray(load, log_seconds=log_seconds)
         else:
             scorer = LazyScorer(load, fingerprint=self.store.key)
-            label_missing(self.store, self.pairs, scorer, rank=rank, world=world, log_seconds=log_seconds)
+            label_missing(
+                self.store,
+                self.pairs,
+                scorer,
+                rank=rank,
+                world=world,
+                # Shards differ a little in what they need, and what is kept of each would add up.
+                on_shard=lambda *_: give_back_free_memory(),
+                log_seconds=log_seconds,
+            )
         if world > 1:
             self.store.await_whole()
         if self.run.leads:
