@@ -9,7 +9,8 @@ A setting is a data set, a number of gold pairs and what the teacher is made of.
 student is trained on gold alone, the teacher is trained, and then each strategy finds its pairs, which that teacher
 labels and a student is trained on beside gold; everything else is at the pipeline's defaults, unless ``--with`` says
 otherwise. The seed draws the gold pairs too. What is told of a strategy is the mean over seeds of the test Spearman
-correlation of gold + silver less that of gold alone, with a 95 % interval over test pairs and seeds.
+correlation of gold + silver less that of gold alone, with a 95 % interval over test pairs and seeds (with a single
+seed: over test pairs alone).
 
 Data: ``en`` and ``zh``, STS benchmark, new pairs made from the sentences of train; ``rqe``, medical questions entailing
 frequent ones (labels 0 and 1), new pairs made from gold's questions and those of MedQuAD, dev held out of gold. They
@@ -141,7 +142,7 @@ def inputs(data: Path, name: str, work: Path, *, quick: bool) -> dict[str, Any]:
         files = {split: first_rows(file, 400, work) for split, file in files.items()}
     sentences = work / f"{name}_sentences.txt"
     rows = [line.split("\t") for line in files["train"].read_text(encoding="utf-8").splitlines()[1:]]
-    sentences.write_text("\n".join(text for row in rows for text in row[:2]) + "\n", encoding="utf-8")
+    sentences.write_text("\n".join(row[side] for side in (0, 1) for row in rows) + "\n", encoding="utf-8")
     return {
         "gold": str(files["train"]),
         "dev": str(files["dev"]),
@@ -216,13 +217,15 @@ def table(runs: list[dict[str, Any]], predictions: Path) -> Iterator[dict[str, A
             for run in group
             if (predictions / run["predictions"]).exists()
         ]
-        interval = None
+        low, high = group[0]["difference"]["ci95"] if len(group) == 1 else (None, None)
         if len(parts) == len(group) > 1:
             said = {
-                model: np.stack([part.loc[part["model"] == model, "prediction"] for part in parts]) for model in MODELS
+                model: np.stack([part.loc[part["model"] == model, "prediction"] for part in parts])
+                for model in ("augmented", "gold_only")
             }
             wanted = parts[0].loc[parts[0]["model"] == "gold_only", "score"]
             interval = paired_bootstrap_over_seeds(said["augmented"], said["gold_only"], wanted)
+            low, high = interval.low, interval.high
         yield {
             "setting": f"{data} {gold} {teacher} {strategy}" + (f" ({more})" if more else ""),
             "data": data,
@@ -234,8 +237,8 @@ def table(runs: list[dict[str, Any]], predictions: Path) -> Iterator[dict[str, A
             "teachers": "; ".join(dict.fromkeys(run["teacher_used"] for run in group)),
             **{model: 100 * np.mean([run["spearman"][model]["test"] for run in group]) for model in MODELS},
             "difference": 100 * np.mean([run["difference"]["difference"] for run in group]),
-            "low": None if interval is None else 100 * interval.low,
-            "high": None if interval is None else 100 * interval.high,
+            "low": None if low is None else 100 * low,
+            "high": None if high is None else 100 * high,
             "kept_augmented": sum(run["winner"] == "augmented" for run in group),
             # What the pipeline leaves in model/: the better student on dev.
             "kept": 100 * np.mean([run["spearman"][run["winner"]]["test"] for run in group]),

@@ -58,6 +58,7 @@ def options(files, tiny_model, tmp_path_factory):
         score_range=(0, 5),
         base=str(tiny_model),
         strategies=["semantic", "bm25"],
+        teacher="cross-encoder",
         teacher_training=SHORT,
         student=SHORT,
         precision="fp32",

@@ -15,9 +15,11 @@ from embedtrain.pipelines.augsbert.members import Member, candidates_of, trained
 from embedtrain.pipelines.augsbert.options import AugSBERTOptions
 from embedtrain.pipelines.augsbert.tasks import student_tasks
 
+FILES = {"gold": "g", "test": "t", "output": "o"}
+
 
 def options(**values):
-    return AugSBERTOptions(gold="g", test="t", output="o", **values)
+    return AugSBERTOptions(**FILES, **{"teacher": "cross-encoder"} | values)
 
 
 def names(**values):
@@ -25,10 +27,11 @@ def names(**values):
 
 
 def test_each_kind_of_teacher_is_one_candidate():
-    assert names() == ["cross-encoder"]
+    assert [candidate.name for candidate in candidates_of(AugSBERTOptions(**FILES))] == ["cross-encoder + student"]
+    assert names(teacher="cross-encoder") == ["cross-encoder"]
     assert names(teacher="bi-encoder") == ["bi-encoder"]
     assert names(teacher="cross-encoder", teacher_seeds=3) == ["3 cross-encoders"]
-    assert names(teacher="ensemble") == ["cross-encoder + bi-encoder"]
+    assert names(teacher="ensemble") == ["cross-encoder + student"]
     members = ["bi-encoder", "student"]
     assert names(teacher="ensemble", teacher_seeds=2, teacher_members=members) == ["2 bi-encoders + student"]
 
@@ -89,7 +92,7 @@ def test_what_is_not_on_golds_scale_is_calibrated_by_as_much_as_dev_can_tell(val
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"teacher_members": ["bi-encoder"]}, "--teacher-members has no effect"),
+        ({"teacher": "cross-encoder", "teacher_members": ["bi-encoder"]}, "--teacher-members has no effect"),
         ({"teacher": "bi-encoder", "teacher_base": "x", "teacher_start": "student"}, "--teacher-start has no effect"),
         ({"teacher": "bi-encoder", "teacher_base": "x", "teacher_pooling": "mean"}, "--teacher-pooling has no effect"),
         ({"teacher_base": "x", "teacher_start": "student"}, "--teacher-base has no effect"),
@@ -110,7 +113,7 @@ def test_options_without_effect_are_said(values, expected, caplog):
 
 
 def test_the_defaults_and_a_full_ensemble_give_no_warning(caplog):
-    warn_without_effect(options())
+    warn_without_effect(AugSBERTOptions(**FILES))
     full = options(
         teacher="auto",
         teacher_base="x",

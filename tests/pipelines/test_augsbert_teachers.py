@@ -69,6 +69,7 @@ def options(files, tiny_model, other_model, run_folder):
         output=str(run_folder),
         score_range=(0, 5),
         base=str(tiny_model),
+        teacher="cross-encoder",
         teacher_base=str(other_model),
         silver_limit=80,
         teacher_training=SHORT,

@@ -54,6 +54,20 @@ def test_a_weak_teacher_and_training_without_gain_are_warned_about():
     assert "no better than the student that gold alone makes" in result["verdict"]
 
 
+def test_a_gain_that_dev_cannot_show_is_warned_about():
+    table = predictions(zero_shot=0.3, teacher=0.1, augmented=0.6)
+    untrained = table[table["model"] == "zero_shot"]
+    # A hair better than the untrained model on dev, as a student of a few steps may be.
+    better = untrained["prediction"] + np.where(untrained["score"] > 0.999, 0.5, 0) + 1e-3 * untrained["score"]
+    hardly = untrained.assign(model="gold_only", prediction=better)
+    result = judge(pd.concat([table, hardly], ignore_index=True), teacher="x", bootstrap_samples=300, seed=0)
+    dev = {model: result["models"][model]["dev"]["spearman"] for model in ("zero_shot", "gold_only")}
+    assert dev["gold_only"] > dev["zero_shot"]
+    told = [warning for warning in result["warnings"] if "cannot be told from 300 dev pairs" in warning]
+    clear = judged(zero_shot=0.6, teacher=0.1, gold_only=0.2, augmented=0.3)["warnings"]
+    assert (len(told), clear) == (1, [])
+
+
 def test_a_teacher_is_warned_about_unless_it_is_better_than_what_gold_alone_makes():
     assert teacher_warning("x", 0.9, 0.8, zero_shot_dev=0.95) is None
     equal = teacher_warning("3 bi-encoders", 0.8, 0.8, zero_shot_dev=0.6)

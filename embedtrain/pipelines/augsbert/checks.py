@@ -9,7 +9,7 @@ from embedtrain.errors import Problems, UserError
 from embedtrain.mining.shares import check_strategies, read_strategies, strategy_names
 from embedtrain.mining.strategies import need_embeddings
 from embedtrain.pipelines.augsbert.members import kinds_of
-from embedtrain.pipelines.augsbert.options import AugSBERTOptions
+from embedtrain.pipelines.augsbert.options import DEFAULT_MEMBERS, AugSBERTOptions
 from embedtrain.pipelines.checks import noting
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def warn_without_effect(options: AugSBERTOptions) -> None:
     """Say which options have no effect, given the others."""
     default, warn = AugSBERTOptions, logger.warning
     kinds = kinds_of(options)
-    if options.teacher not in ("ensemble", "auto") and options.teacher_members != ["cross-encoder", "bi-encoder"]:
+    if options.teacher not in ("ensemble", "auto") and options.teacher_members != list(DEFAULT_MEMBERS):
         warn("--teacher-members has no effect with --teacher %s", options.teacher)
     if "cross-encoder" not in kinds:
         for option in ("teacher_start", "teacher_pooling"):

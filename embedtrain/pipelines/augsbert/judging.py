@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from embedtrain.evaluation.statistics import paired_bootstrap_difference
+from embedtrain.evaluation.statistics import Interval, paired_bootstrap_difference
 from embedtrain.evaluation.sts import score_predictions
 from embedtrain.pipelines.wording import aligned, points
 
@@ -42,15 +42,14 @@ def judge(predictions: pd.DataFrame, *, teacher: str, bootstrap_samples: int, se
         }
         for model in LABELS
     }
-    augmented, gold_only = parts["augmented", "test"], parts["gold_only", "test"]
-    interval = paired_bootstrap_difference(
-        augmented["prediction"],
-        gold_only["prediction"],
-        gold_only["score"],
-        method="spearman",
-        samples=bootstrap_samples,
-        seed=seed,
-    )
+
+    def compared(model: str, other: str, split: str) -> Interval:
+        mine, theirs = parts[model, split], parts[other, split]
+        return paired_bootstrap_difference(
+            mine["prediction"], theirs["prediction"], mine["score"], samples=bootstrap_samples, seed=seed
+        )
+
+    interval = compared("augmented", "gold_only", "test")
     difference = {
         "of": "augmented - gold_only",
         "metric": "spearman",
@@ -66,7 +65,13 @@ def judge(predictions: pd.DataFrame, *, teacher: str, bootstrap_samples: int, se
         "paired_difference": difference,
         "winner": winner,
         "verdict": verdict(models, difference, winner, teacher=teacher),
-        "warnings": warnings(models, winner, teacher=teacher),
+        "warnings": warnings(
+            models,
+            winner,
+            teacher=teacher,
+            gain=compared(winner, "zero_shot", "dev"),
+            dev_pairs=len(parts[winner, "dev"]),
+        ),
     }
 
 
@@ -107,14 +112,29 @@ def verdict(models: dict[str, Any], difference: dict[str, Any], winner: str, *, 
     return f"{silver} {amount} {taught} {kept}"
 
 
-def warnings(models: dict[str, Any], winner: str, *, teacher: str) -> list[str]:
-    """What a reader of the results should not overlook."""
+def warnings(models: dict[str, Any], winner: str, *, teacher: str, gain: Interval, dev_pairs: int) -> list[str]:
+    """What a reader of the results should not overlook.
+
+    Args:
+        models: Scores of the four models.
+        winner: The student that is kept.
+        teacher: What the teacher is, for people.
+        gain: Of the winner over the untrained model, on dev.
+        dev_pairs: How many pairs chose.
+    """
     dev = {model: scores["dev"]["spearman"] for model, scores in models.items()}
     found = [teacher_warning(teacher, dev["teacher"], dev["gold_only"], zero_shot_dev=dev["zero_shot"])]
-    if dev[winner] <= dev["zero_shot"]:
+    if gain.value <= 0:
         found.append(
             f"Training did not improve the model on dev: {points(dev[winner])} for the better student, "
             f"{points(dev['zero_shot'])} before training."
+        )
+    elif gain.low <= 0:
+        found.append(
+            f"Whether training improved the model cannot be told from {dev_pairs} dev pairs: {points(dev[winner])} for "
+            f"the better student, {points(dev['zero_shot'])} before training, 95 % interval of the difference "
+            f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}. On other texts than these it may be worse; more dev "
+            "pairs, of the kind that the model will meet, would tell."
         )
     return [warning for warning in found if warning]
 

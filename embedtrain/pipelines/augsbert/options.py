@@ -20,6 +20,8 @@ CalibrationKind = Literal["auto", "isotonic", "logistic", "none"]
 SearchModel = Literal["base", "gold-only"]
 Schedule = Literal["mixed", "silver-then-gold", "gold-then-mixed"]
 StudentLoss = Literal["cosine", "cosent", "mnrl"]
+# Both are there anyway, and they err in different ways: together they often know more than the better of the two.
+DEFAULT_MEMBERS: tuple[MemberKind, ...] = ("cross-encoder", "student")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,7 @@ class AugSBERTOptions:
         top_k: Partners searched for each sentence, by each strategy.
         silver_limit: Label at most this many of the new pairs, drawn by the seed; 0 labels all. By default twice the
             gold pairs, but at least 10,000.
-        teacher: What labels the new pairs: a cross-encoder, a bi-encoder by its cosine, an ensemble of teacher_members,
+        teacher: What labels the new pairs: an ensemble of teacher_members, a cross-encoder, a bi-encoder by its cosine,
             or auto, which trains teacher_members and takes the best of them and of their combinations on dev.
         teacher_base: What teachers are made of; by default the student's base.
         teacher_members: Who is in the ensemble, and what auto tries; student is the student that gold trained.
@@ -88,9 +90,9 @@ class AugSBERTOptions:
     search_model: SearchModel = "base"
     top_k: int = 3
     silver_limit: int | None = None
-    teacher: TeacherKind = "cross-encoder"
+    teacher: TeacherKind = "ensemble"
     teacher_base: str | None = None
-    teacher_members: list[MemberKind] = field(default_factory=lambda: ["cross-encoder", "bi-encoder"])
+    teacher_members: list[MemberKind] = field(default_factory=lambda: list(DEFAULT_MEMBERS))
     teacher_seeds: int = 1
     teacher_start: TeacherStart = "base"
     teacher_pooling: PairPooling = "head"
@@ -106,7 +108,9 @@ class AugSBERTOptions:
     teacher_training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(batch_size=32, learning_rate=5e-5, evaluations=4)
     )
-    bi_encoder_training: TrainingSettings = field(default_factory=TrainingSettings)
+    bi_encoder_training: TrainingSettings = field(
+        default_factory=lambda: TrainingSettings(min_steps=80, batch_size=32, learning_rate=3e-5, evaluations=4)
+    )
     student: TrainingSettings = field(default_factory=TrainingSettings)
     seed: int = 42
     device: DeviceName = "auto"
