@@ -164,7 +164,7 @@ def test_misspelt_keys_in_yaml_are_all_named(run, tmp_path):
         (["--teacher", "ensemble", "--teacher-members", "bi-encoder"], "with the one member bi-encoder"),
         (["--teacher", "auto", "--teacher-members", "student"], "nothing to teach itself"),
         (["--teacher", "ensemble", "--teacher-average", "ranks", "--calibration", "none"], "until they are calibrated"),
-        (["--silver-confidence", "0.5"], "--silver-confidence 0.5 keeps"),
+        (["--teacher", "cross-encoder", "--silver-confidence", "0.5"], "--silver-confidence 0.5 keeps"),
         (["--silver-confidence", "0", "--teacher-seeds", "2"], "--silver-confidence is 0.0"),
         (["--silver-weight", "0"], "--silver-weight is 0.0"),
         (["--teacher-seeds", "0"], "--teacher-seeds is 0"),
