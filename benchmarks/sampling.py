@@ -23,7 +23,6 @@ import argparse
 import itertools
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -35,15 +34,15 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import numpy as np
 import pandas as pd
-from augsbert import further_options
+from augsbert import further_options, smaller
 from machine import describe
+from training_data import ROOT, data_folder
 
 from embedtrain.evaluation import paired_bootstrap_over_seeds
 from embedtrain.files import read_json, write_json
 from embedtrain.pipelines.augsbert.options import AugSBERTOptions
 from embedtrain.pipelines.augsbert.pipeline import augsbert
 
-ROOT = Path(__file__).resolve().parent.parent
 STRATEGIES = ["random", "kde", "bm25", "semantic", "bm25+semantic"]
 MODELS = ("zero_shot", "teacher", "gold_only", "augmented")
 
@@ -73,9 +72,7 @@ class Setting:
 def main() -> None:
     """Run what is asked for and not yet there, and print the table."""
     options = parse_options()
-    data = Path(os.environ.get("EMBEDTRAIN_DATA", ROOT.parent / "shared" / "data"))
-    if not (data / "stsb").is_dir():
-        sys.exit(f"no data at {data}: set EMBEDTRAIN_DATA to the folder that holds stsb/ and medical_rqe/")
+    data = data_folder()
     work = Path(options.work or tempfile.mkdtemp(prefix="embedtrain-benchmark-"))
     work.mkdir(parents=True, exist_ok=True)
     record = read_json(options.output) if options.output.exists() else {"runs": [], "table": []}
@@ -139,7 +136,7 @@ def inputs(data: Path, name: str, work: Path, *, quick: bool) -> dict[str, Any]:
         return given
     files = {split: data / "stsb" / f"{name}_{split}.tsv" for split in ("train", "dev", "test")}
     if quick:
-        files = {split: first_rows(file, 400, work) for split, file in files.items()}
+        files = {split: smaller(file, 400, work) for split, file in files.items()}
     sentences = work / f"{name}_sentences.txt"
     rows = [line.split("\t") for line in files["train"].read_text(encoding="utf-8").splitlines()[1:]]
     sentences.write_text("\n".join(row[side] for side in (0, 1) for row in rows) + "\n", encoding="utf-8")
@@ -150,13 +147,6 @@ def inputs(data: Path, name: str, work: Path, *, quick: bool) -> dict[str, Any]:
         "unlabeled": str(sentences),
         "score_range": (0.0, 5.0),
     }
-
-
-def first_rows(file: Path, rows: int, work: Path) -> Path:
-    """A file's header and first rows."""
-    target = work / file.name
-    target.write_text("".join(file.open(encoding="utf-8").readlines()[: rows + 1]), encoding="utf-8")
-    return target
 
 
 def one_run(

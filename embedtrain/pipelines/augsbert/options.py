@@ -20,7 +20,7 @@ CalibrationKind = Literal["auto", "isotonic", "logistic", "none"]
 SearchModel = Literal["base", "gold-only"]
 Schedule = Literal["mixed", "silver-then-gold", "gold-then-mixed"]
 StudentLoss = Literal["cosine", "cosent", "mnrl"]
-# Both are there anyway, and they err in different ways: together they often know more than the better of the two.
+# Both are there anyway, and they err in different ways: together they know more than the cross-encoder alone.
 DEFAULT_MEMBERS: tuple[MemberKind, ...] = ("cross-encoder", "student")
 
 
