@@ -4,13 +4,19 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import embedtrain
 from embedtrain.errors import UserError
 
+if TYPE_CHECKING:
+    from embedtrain.pipelines.adapt.options import AdaptOptions
+
 COMMANDS = {
     "augsbert": "gold pairs and raw sentences to a measured bi-encoder (Augmented SBERT)",
     "train": "tables of pairs, triplets or labelled sentences to a measured bi-encoder",
+    "tsdae": "raw sentences of a domain to an encoder that knows it (TSDAE)",
+    "adapt": "raw sentences, and gold if there is any: MLM, TSDAE and SimCSE beside each other, then the labels",
     "mine": "sentences to new pairs worth labelling; hard negatives and tuples for ranking losses",
     "label": "pairs of any number to scores from trained models, with a page on what they are worth",
 }
@@ -92,6 +98,43 @@ def run_train(arguments: Sequence[str]) -> int:
     return 0
 
 
+def run_tsdae(arguments: Sequence[str]) -> int:
+    """``embedtrain tsdae``: as ``adapt``, with the one arm."""
+    from embedtrain.pipelines.adapt.options import TSDAEOptions
+
+    return _run_adaptation("tsdae", TSDAEOptions, arguments)
+
+
+def run_adapt(arguments: Sequence[str]) -> int:
+    """``embedtrain adapt``: parse the options, adapt the encoder, show the results."""
+    from embedtrain.pipelines.adapt.options import AdaptOptions
+
+    return _run_adaptation("adapt", AdaptOptions, arguments)
+
+
+def _run_adaptation(command: str, kind: "type[AdaptOptions]", arguments: Sequence[str]) -> int:
+    from embedtrain.arguments import parse
+
+    given = list(arguments)
+    if given and not given[0].startswith("-"):
+        given.insert(0, "--sentences")  # the text itself comes first, without a flag
+    options = parse(kind, given, command=command, summary=COMMANDS[command])
+    if options is None:
+        return 0
+    from embedtrain.pipelines.adapt.judging import adaptation_table
+    from embedtrain.pipelines.adapt.pipeline import adapt
+
+    result = adapt(options)
+    table = adaptation_table(result.metrics)
+    if table is not None:
+        _say(f"\n{table}")
+    for warning in result.metrics["warnings"]:
+        _say(f"\nWarning: {warning}")
+    _say(f"\n{result.metrics['verdict']}")
+    _say(f"\nmodel   {result.model}\nreport  {result.report}")
+    return 0
+
+
 def run_mine(arguments: Sequence[str]) -> int:
     """``embedtrain mine``: parse the options, find pairs or tuples, say where they are."""
     from embedtrain.arguments import parse
@@ -157,7 +200,14 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     raise UserError(f"unknown command '{command}'{did_you_mean(command, COMMANDS)}; expected: {', '.join(COMMANDS)}")
 
 
-RUNNERS = {"augsbert": run_augsbert, "train": run_train, "mine": run_mine, "label": run_label}
+RUNNERS = {
+    "augsbert": run_augsbert,
+    "train": run_train,
+    "tsdae": run_tsdae,
+    "adapt": run_adapt,
+    "mine": run_mine,
+    "label": run_label,
+}
 
 
 def _usage() -> str:

@@ -55,7 +55,10 @@ def no_network(monkeypatch):
 SAMPLES = Path(__file__).parent.parent / "data_samples"
 
 
-def build_tiny_model(folder: Path, *, layers: int = 2, hidden: int = 32) -> Path:
+CHINESE = "怎么如何密码重置设备连接网络退款订单无法登录账号忘记更新手机应用"
+
+
+def build_tiny_model(folder: Path, *, layers: int = 2, hidden: int = 32, chinese: str = CHINESE) -> Path:
     """A random BERT with a vocabulary of characters (Latin and Chinese), as a SentenceTransformer."""
     import torch
     from sentence_transformers import SentenceTransformer
@@ -64,7 +67,6 @@ def build_tiny_model(folder: Path, *, layers: int = 2, hidden: int = 32) -> Path
 
     torch.manual_seed(0)
     letters = "abcdefghijklmnopqrstuvwxyz0123456789?!.,'"
-    chinese = "怎么如何密码重置设备连接网络退款订单无法登录账号忘记更新手机应用"
     vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     vocab += list(dict.fromkeys([*letters, *("##" + c for c in letters), *chinese]))
     base = folder / "hf"
@@ -91,3 +93,11 @@ def build_tiny_model(folder: Path, *, layers: int = 2, hidden: int = 32) -> Path
 def tiny_model(tmp_path_factory) -> Path:
     """Folder of the tiny SentenceTransformer; do not write to it."""
     return build_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_chinese_model(tmp_path_factory) -> Path:
+    """The same with every character of the Chinese sample text in its vocabulary."""
+    text = (SAMPLES / "zh_sentences.txt").read_text(encoding="utf-8")
+    characters = "".join(sorted({character for character in text if "\u3000" <= character <= "\uffff"}))
+    return build_tiny_model(tmp_path_factory.mktemp("tiny_chinese"), chinese=characters)

@@ -40,7 +40,7 @@ def read_table(
     *,
     kind: Kind,
     columns: Mapping[str, str] | None = None,
-    score_range: tuple[float, float] = (0.0, 1.0),
+    score_range: tuple[float, float] | None = (0.0, 1.0),
     name: str | None = None,
 ) -> pd.DataFrame:
     """Read and check a table; other columns of the source are ignored.
@@ -50,7 +50,7 @@ def read_table(
         kind: What the table must hold.
         columns: Our column name to the source's, such as ``{"sentence1": "question1"}``. For a CSV or TSV file
             without a header: to the 0-based position, such as ``{"sentence1": "0"}``; its first line is then data.
-        score_range: Lowest and highest score of the source's scale.
+        score_range: Lowest and highest score of the source's scale; None leaves scores as they are.
         name: What messages call a source in memory; for a file it is put before the path.
 
     Returns:
@@ -63,7 +63,8 @@ def read_table(
     """
     label = _label(source, name=name)
     columns = dict(columns or {})
-    check_range(score_range, label=label)
+    if score_range is not None:
+        check_range(score_range, label=label)
     check_mapping(columns, kind=kind, label=label)
     raw = _read_raw(source, kind=kind, columns=columns, label=label)
     return check_values(raw, kind=kind, score_range=score_range, label=label)
@@ -74,7 +75,7 @@ def read_table_of(
     *,
     kinds: Sequence[Kind],
     columns: Mapping[str, str] | None = None,
-    score_range: tuple[float, float] = (0.0, 1.0),
+    score_range: tuple[float, float] | None = (0.0, 1.0),
     name: str | None = None,
 ) -> tuple[pd.DataFrame, Kind]:
     """Read a table whose columns tell which of several kinds it is; see ``read_table``.
@@ -95,11 +96,23 @@ def read_table_of(
     label = _label(source, name=name)
     columns = dict(columns or {})
     several = AnyOf("training data", (), number_column="score", kinds=tuple(kinds))
-    check_range(score_range, label=label)
+    if score_range is not None:
+        check_range(score_range, label=label)
     check_mapping(columns, kind=several, label=label)
     raw = _read_raw(source, kind=several, columns=columns, label=label)
     kind = several.resolved(list(raw.columns), {})
     return check_values(raw, kind=kind, score_range=score_range, label=label), kind
+
+
+def read_columns(source: object, *, kind: Kind, name: str | None = None) -> pd.DataFrame:
+    """Read the kind's columns, index ``row``, with every value as it stands in the source; see ``read_table``.
+
+    For tables whose values have rules of their own, such as ids that may be written as numbers.
+
+    Raises:
+        UserError: What is wrong with the source's form or columns.
+    """
+    return _read_raw(source, kind=kind, columns={}, label=_label(source, name=name))
 
 
 def read_scored_pairs(

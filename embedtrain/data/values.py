@@ -25,14 +25,17 @@ def check_range(score_range: tuple[float, float], *, label: str) -> None:
         raise UserError(f"{label}: --score-range {low:g} {high:g}: expected two numbers, the lower one first")
 
 
-def check_values(table: pd.DataFrame, *, kind: Kind, score_range: tuple[float, float], label: str) -> pd.DataFrame:
+def check_values(
+    table: pd.DataFrame, *, kind: Kind, score_range: tuple[float, float] | None, label: str
+) -> pd.DataFrame:
     """Check every value of a table that has the kind's columns and index ``row``.
 
     A missing text becomes ``""``: it is no mistake here, the audit drops and reports it.
 
     Returns:
-        Text columns of dtype ``str``; ``score`` as float64 in [0, 1]; ``label`` as int64, 0 or 1, or of a kind with
-        classes as ``str``: a word as it stands without white space around it, a whole number without a decimal point.
+        Text columns of dtype ``str``; ``score`` as float64 in [0, 1], or as it stands where there is no range;
+        ``label`` as int64, 0 or 1, or of a kind with classes as ``str``: a word as it stands without white space
+        around it, a whole number without a decimal point.
 
     Raises:
         UserError: Every column's mistakes together; the first rows of each are named.
@@ -118,8 +121,10 @@ def _coerced_value(value: object) -> float:
     return math.nan
 
 
-def _scores(column: pd.Series, *, score_range: tuple[float, float], label: str) -> pd.Series:
+def _scores(column: pd.Series, *, score_range: tuple[float, float] | None, label: str) -> pd.Series:
     numbers = _numbers(column, label=label)
+    if score_range is None:
+        return numbers
     low, high = score_range
     outside = (numbers < low) | (numbers > high)
     if outside.any():

@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from embedtrain.data.schema import LABELLED_PAIRS, LABELLED_SENTENCES, POSITIVE_PAIRS, SCORED_PAIRS, TRIPLETS, Kind
-from embedtrain.evaluation.statistics import Interval, paired_bootstrap_difference, pearson, spearman
+from embedtrain.evaluation.pairs import average_precision, resampled_average_precision
+from embedtrain.evaluation.resampling import Floats, Interval, percentile_interval, resample_counts
+from embedtrain.evaluation.statistics import pearson, resampled_correlations, spearman
 from embedtrain.evaluation.sts import cosine_of_pairs, score_predictions
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-Floats = NDArray[np.float64]
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -56,27 +54,20 @@ class DevSet(ABC):
 
     def summary(self, predictions: Floats, *, samples: int, seed: int) -> dict[str, Any]:
         """The metrics, ``ci95`` = [low, high] of the one that decides, and ``rows``, ready for JSON."""
-        resampled = self._resampled(predictions, samples=samples, seed=seed)
-        low, high = _percentiles(resampled)
-        return {**self.scores(predictions), "ci95": [low, high], "rows": len(predictions)}
+        resampled = self.resampled(predictions, samples=samples, seed=seed)
+        interval = percentile_interval(self.scores(predictions)[self.metric], resampled)
+        return {**self.scores(predictions), "ci95": [interval.low, interval.high], "rows": len(predictions)}
 
     def difference(self, first: Floats, second: Floats, *, samples: int, seed: int) -> Interval:
         """First minus second by the metric that decides, both on the same resamples of the rows."""
         value = self.scores(first)[self.metric] - self.scores(second)[self.metric]
-        drawn = [self._resampled(predictions, samples=samples, seed=seed) for predictions in (first, second)]
-        low, high = _percentiles(drawn[0] - drawn[1])
-        return Interval(value=value, low=low, high=high, confidence=CONFIDENCE)
+        drawn = [self.resampled(predictions, samples=samples, seed=seed) for predictions in (first, second)]
+        return percentile_interval(value, drawn[0] - drawn[1])
 
-    def _resampled(self, predictions: Floats, *, samples: int, seed: int) -> Floats:
-        """The deciding metric on rows drawn with replacement, (samples,)."""
-        random = np.random.default_rng(seed)
-        rows = len(predictions)
-        score = self._score_of_rows(predictions)
-        return np.array([score(random.integers(0, rows, size=rows)) for _ in range(samples)])
-
-    def _score_of_rows(self, predictions: Floats) -> Callable[[NDArray[np.int64]], float]:
-        """From row numbers to the deciding metric on those rows; as it stands, for metrics that are means."""
-        return lambda drawn: float(predictions[drawn].mean())
+    def resampled(self, predictions: Floats, *, samples: int, seed: int) -> Floats:
+        """The deciding metric on rows drawn with replacement, (samples,); as it stands, for metrics that are means."""
+        counts = resample_counts(len(predictions), samples=samples, seed=seed)
+        return np.concatenate([drawn @ predictions for drawn in counts]) / len(predictions)
 
 
 class ScoredPairsDev(DevSet):
@@ -101,9 +92,9 @@ class ScoredPairsDev(DevSet):
         """As ``score_predictions``."""
         return score_predictions(predictions, self.gold, samples=samples, seed=seed)
 
-    def difference(self, first: Floats, second: Floats, *, samples: int, seed: int) -> Interval:
-        """As ``paired_bootstrap_difference``."""
-        return paired_bootstrap_difference(first, second, self.gold, samples=samples, seed=seed)
+    def resampled(self, predictions: Floats, *, samples: int, seed: int) -> Floats:
+        """Spearman's correlation on pairs drawn with replacement, (samples,)."""
+        return resampled_correlations([predictions], self.gold, method="spearman", samples=samples, seed=seed)[0]
 
 
 class LabelledPairsDev(DevSet):
@@ -126,10 +117,11 @@ class LabelledPairsDev(DevSet):
 
     def scores(self, predictions: Floats) -> dict[str, float]:
         """``average_precision``; 0 where no pair matches."""
-        return {"average_precision": average_precision(predictions, self.matches)}
+        return {"average_precision": average_precision(self.matches, predictions)}
 
-    def _score_of_rows(self, predictions: Floats) -> Callable[[NDArray[np.int64]], float]:
-        return lambda drawn: average_precision(predictions[drawn], self.matches[drawn])
+    def resampled(self, predictions: Floats, *, samples: int, seed: int) -> Floats:
+        """Average precision on pairs drawn with replacement, (samples,)."""
+        return resampled_average_precision(self.matches, predictions, samples=samples, seed=seed)
 
 
 class RetrievalDev(DevSet):
@@ -207,17 +199,6 @@ DEV_SETS: Mapping[Kind, Callable[[pd.DataFrame], DevSet]] = {
 }
 
 
-def average_precision(predictions: Floats, matches: NDArray[np.bool_]) -> float:
-    """Average precision of predictions, (rows,), for the rows that match, (rows,); 0.0 where none does."""
-    total = int(matches.sum())
-    if total == 0:
-        return 0.0
-    order = np.argsort(-predictions, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(predictions[order])), len(order) - 1)
-    hits = np.cumsum(matches[order])[ends]
-    return float(np.sum(np.diff(hits, prepend=0) / total * hits / (ends + 1)))
-
-
 def unit_embeddings(model: SentenceTransformer, texts: list[str], *, batch_size: int = 64) -> Floats:
     """Embeddings of length 1 (all zeros stay so), (texts, dim) in fp64; a text that repeats is encoded once."""
     row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
@@ -226,8 +207,3 @@ def unit_embeddings(model: SentenceTransformer, texts: list[str], *, batch_size:
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     embeddings = np.divide(embeddings, lengths, out=np.zeros_like(embeddings), where=lengths > 0)
     return embeddings[[row_of[text] for text in texts]]
-
-
-def _percentiles(resampled: Floats) -> tuple[float, float]:
-    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)

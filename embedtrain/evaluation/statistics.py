@@ -1,36 +1,21 @@
 """Correlations with bootstrap confidence intervals, and the interval of a difference between two models."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from embedtrain.errors import did_you_mean
+from embedtrain.evaluation.resampling import (
+    Floats,
+    Interval,
+    check_resampling,
+    percentile_interval,
+    resample_counts,
+)
 
 Method = Literal["spearman", "pearson"]
-Floats = NDArray[np.float64]
-
-# Resamples are handled in blocks of about this many numbers, so that memory stays flat however many pairs there are.
-BLOCK_NUMBERS = 2**18
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and its confidence interval.
-
-    Attributes:
-        value: The estimate on all pairs.
-        low: Lower end of the interval.
-        high: Upper end of the interval.
-        confidence: Share of repeated experiments whose interval is meant to cover the truth, such as 0.95.
-    """
-
-    value: float
-    low: float
-    high: float
-    confidence: float
 
 
 def pearson(a: ArrayLike, b: ArrayLike) -> float:
@@ -87,8 +72,8 @@ def bootstrap_correlation(
     predicted, wanted = _checked(prediction=prediction, gold=gold)
     _check_options(method=method, samples=samples, confidence=confidence)
     value = _correlation(predicted, wanted, method=method)
-    resampled = _resampled_correlations([predicted], wanted, method=method, samples=samples, seed=seed)
-    return _percentile_interval(value, resampled[0], confidence=confidence)
+    resampled = resampled_correlations([predicted], wanted, method=method, samples=samples, seed=seed)
+    return percentile_interval(value, resampled[0], confidence=confidence)
 
 
 def paired_bootstrap_difference(
@@ -124,8 +109,8 @@ def paired_bootstrap_difference(
     first, second, wanted = _checked(prediction_a=prediction_a, prediction_b=prediction_b, gold=gold)
     _check_options(method=method, samples=samples, confidence=confidence)
     value = _correlation(first, wanted, method=method) - _correlation(second, wanted, method=method)
-    resampled = _resampled_correlations([first, second], wanted, method=method, samples=samples, seed=seed)
-    return _percentile_interval(value, resampled[0] - resampled[1], confidence=confidence)
+    resampled = resampled_correlations([first, second], wanted, method=method, samples=samples, seed=seed)
+    return percentile_interval(value, resampled[0] - resampled[1], confidence=confidence)
 
 
 def paired_bootstrap_over_seeds(
@@ -171,11 +156,11 @@ def paired_bootstrap_over_seeds(
     _check_options(method=method, samples=samples, confidence=confidence)
     seeds = len(first)
     values = np.array([_correlation(run, wanted, method=method) for run in runs])
-    resampled = _resampled_correlations(runs, wanted, method=method, samples=samples, seed=seed)
+    resampled = resampled_correlations(runs, wanted, method=method, samples=samples, seed=seed)
     differences = resampled[:seeds] - resampled[seeds:]
     drawn = np.random.default_rng([seed, seeds]).integers(0, seeds, size=(seeds, samples))
     means = np.take_along_axis(differences, drawn, axis=0).mean(axis=0)
-    return _percentile_interval(float((values[:seeds] - values[seeds:]).mean()), means, confidence=confidence)
+    return percentile_interval(float((values[:seeds] - values[seeds:]).mean()), means, confidence=confidence)
 
 
 def _checked(**series: ArrayLike) -> list[Floats]:
@@ -199,10 +184,7 @@ def _check_options(*, method: str, samples: int, confidence: float) -> None:
     known = get_args(Method)
     if method not in known:
         raise ValueError(f"method must be one of {', '.join(known)}, found '{method}'{did_you_mean(method, known)}")
-    if samples < 1:
-        raise ValueError(f"samples must be at least 1, found {samples}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, found {confidence}")
+    check_resampling(samples=samples, confidence=confidence)
 
 
 def _correlation(a: Floats, b: Floats, *, method: Method) -> float:
@@ -210,28 +192,25 @@ def _correlation(a: Floats, b: Floats, *, method: Method) -> float:
     return float(_weighted_pearson(_reader(a, method)(once), _reader(b, method)(once), once)[0])
 
 
-def _resampled_correlations(
+def resampled_correlations(
     predictions: list[Floats], gold: Floats, *, method: Method, samples: int, seed: int
 ) -> Floats:
-    """Correlation of each prediction with gold in each resample, (predictions, samples)."""
+    """Correlation of each prediction with gold in each resample, (predictions, samples).
+
+    Args:
+        predictions: Finite numbers of each model, (pairs,).
+        gold: What people say of each pair, (pairs,).
+        method: ``"spearman"`` or ``"pearson"``.
+        samples: Number of resamples.
+        seed: Seed of the resampling; the same seed draws the same pairs.
+    """
     read_gold = _reader(gold, method)
     readers = [_reader(prediction, method) for prediction in predictions]
     blocks = []
-    for counts in _resample_counts(len(gold), samples=samples, seed=seed):
+    for counts in resample_counts(len(gold), samples=samples, seed=seed):
         wanted = read_gold(counts)
         blocks.append([_weighted_pearson(read(counts), wanted, counts) for read in readers])
     return np.concatenate(blocks, axis=1)
-
-
-def _resample_counts(pairs: int, *, samples: int, seed: int) -> Iterator[Floats]:
-    """How often each pair was drawn in each resample, (resamples of the block, pairs), block after block."""
-    generator = np.random.default_rng(seed)
-    block = max(1, BLOCK_NUMBERS // pairs)
-    for start in range(0, samples, block):
-        rows = min(block, samples - start)
-        drawn = generator.integers(0, pairs, size=(rows, pairs))
-        flat = (drawn + np.arange(rows)[:, None] * pairs).ravel()
-        yield np.bincount(flat, minlength=rows * pairs).reshape(rows, pairs).astype(np.float64)
 
 
 def _reader(series: Floats, method: Method) -> Callable[[Floats], Floats]:
@@ -276,8 +255,3 @@ def _centred(rows: Floats, counts: Floats) -> Floats:
     some_drawn = np.take_along_axis(rows, counts.argmax(axis=1)[:, None], axis=1)
     rows = rows - some_drawn
     return rows - (np.einsum("rp,rp->r", counts, rows) / counts.sum(axis=1))[:, None]
-
-
-def _percentile_interval(value: float, resampled: Floats, *, confidence: float) -> Interval:
-    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(value=value, low=float(low), high=float(high), confidence=confidence)

@@ -58,20 +58,40 @@ def cosine_of_pairs(
     Raises:
         ValueError: If the two lists differ in length.
     """
-    if len(sentence1) != len(sentence2):
-        raise ValueError(
-            f"sentence1 and sentence2 must be equally long, found {len(sentence1)} and {len(sentence2)} sentences"
-        )
-    if len(sentence1) == 0:
+    if len(sentence1) == len(sentence2) == 0:
         return np.zeros(0)
-    row_of = {text: row for row, text in enumerate(dict.fromkeys([*sentence1, *sentence2]))}
-    encoded = model.encode(
-        list(row_of), batch_size=batch_size, convert_to_numpy=True, normalize_embeddings=True, show_progress_bar=False
+    encoded, first, second = encode_pairs(
+        model, sentence1, sentence2, batch_size=batch_size, normalize_embeddings=True, show_progress_bar=False
     )
     embeddings = np.asarray(encoded, dtype=np.float64)
     # A model in half precision normalises only to half precision.
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     embeddings = np.divide(embeddings, lengths, out=np.zeros_like(embeddings), where=lengths > 0)
-    first = embeddings[[row_of[text] for text in sentence1]]
-    second = embeddings[[row_of[text] for text in sentence2]]
-    return np.einsum("pd,pd->p", first, second)
+    return np.einsum("pd,pd->p", embeddings[first], embeddings[second])
+
+
+def encode_pairs(
+    model: SentenceTransformer, sentence1: Sequence[str], sentence2: Sequence[str], **options: Any
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Embeddings of all sentences of some pairs; a sentence that occurs in several pairs is encoded once.
+
+    Args:
+        model: Anything with SentenceTransformer's ``encode``.
+        sentence1: First sentence of each pair.
+        sentence2: Second sentence of each pair, as many.
+        **options: Of ``encode``.
+
+    Returns:
+        Embeddings, (different sentences, dim), and the row of each pair's first and second sentence, (pairs,).
+
+    Raises:
+        ValueError: If the two lists differ in length.
+    """
+    if len(sentence1) != len(sentence2):
+        raise ValueError(
+            f"sentence1 and sentence2 must be equally long, found {len(sentence1)} and {len(sentence2)} sentences"
+        )
+    row_of = {text: row for row, text in enumerate(dict.fromkeys([*sentence1, *sentence2]))}
+    embeddings = np.asarray(model.encode(list(row_of), convert_to_numpy=True, **options))
+    first, second = (np.array([row_of[text] for text in texts], dtype=np.int64) for texts in (sentence1, sentence2))
+    return embeddings, first, second

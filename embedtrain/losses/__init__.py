@@ -17,6 +17,7 @@ from embedtrain.losses.contrastive import (
     online_contrastive_loss,
     triplet_loss,
 )
+from embedtrain.losses.denoising import DenoisingLoss
 from embedtrain.losses.distillation import (
     DistillKLDivLoss,
     MarginMSELoss,
@@ -27,6 +28,7 @@ from embedtrain.losses.distillation import (
 )
 from embedtrain.losses.gist import GISTEmbedLoss, gist_embed_loss
 from embedtrain.losses.gradcache import GradCache
+from embedtrain.losses.output_layer import linear_cross_entropy
 from embedtrain.losses.ranking import MultipleNegativesRankingLoss, multiple_negatives_ranking_loss
 from embedtrain.losses.sigmoid import SigmoidContrastiveLoss, sigmoid_contrastive_loss
 from embedtrain.losses.similarity import (
@@ -48,6 +50,7 @@ __all__ = [
     "CoSENTLoss",
     "ContrastiveLoss",
     "CosineSimilarityLoss",
+    "DenoisingLoss",
     "DistillKLDivLoss",
     "GISTEmbedLoss",
     "GradCache",
@@ -70,6 +73,7 @@ __all__ = [
     "cosine_similarity_loss",
     "distill_kl_div_loss",
     "gist_embed_loss",
+    "linear_cross_entropy",
     "margin_mse_loss",
     "mse_loss",
     "multiple_negatives_ranking_loss",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,22 @@ def dropped(x: Tensor, p: float) -> Tensor:
     words = torch.randint(-(2**63), 2**63 - 1, (x.numel() // 4 + 1,), device=x.device)
     levels = words.view(torch.int16)[: x.numel()].view(x.shape)
     kept = levels >= levels_dropped - 2**15
-    return x * (kept.to(x.dtype) * (1 / (1 - levels_dropped / 2**16)))
+    return cast(Tensor, _Dropped.apply(x, kept, 1 / (1 - levels_dropped / 2**16)))
+
+
+class _Dropped(torch.autograd.Function):
+    """Keeps a byte an element for the backward pass, where the factors themselves would take two or four."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kept: Tensor, factor: float) -> Tensor:
+        ctx.save_for_backward(kept)
+        ctx.factor = factor
+        return x * (kept.to(x.dtype) * factor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (kept,) = ctx.saved_tensors
+        return gradients[0] * (kept.to(gradients[0].dtype) * ctx.factor), None, None
 
 
 @contextmanager

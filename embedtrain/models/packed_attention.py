@@ -132,6 +132,45 @@ def packed_attention(
     return packing.pack(attended.transpose(1, 2)), None
 
 
+def causal_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    packing: Packing,
+    *,
+    dropout: float = 0.0,
+    added: Tensor | None = None,
+) -> Tensor:
+    """Attention of packed texts in which a token sees itself and those before it.
+
+    Args:
+        query: (tokens, heads, head dim).
+        key: (tokens, heads, head dim).
+        value: (tokens, heads, head dim).
+        packing: Where each text begins; its tokens come before its padding.
+        dropout: Probability of dropping an attention weight; PyTorch's kernel on a GPU has none.
+        added: Added to the scaled products of queries and keys, (heads, longest, longest); None for nothing.
+
+    Returns:
+        (tokens, heads, head dim).
+    """
+    if added is None and _kernel_takes(query, key, value):
+        starts, longest = packing.starts, packing.longest
+        attended = varlen_attn(query, key, value, starts, starts, longest, longest, window_size=(-1, 0))
+        return cast(Tensor, attended)
+    if query.device.type == "cpu":
+        q, k, v = (x.transpose(0, 1)[None] for x in (query, key, value))
+        scale = query.shape[-1] ** -0.5
+        return grid_attention(q, k, v, packing.grids, scaling=scale, dropout=dropout, causal=True, added=added)[0]
+    q, k, v = (packing.unpack(x[None]).transpose(1, 2) for x in (query, key, value))
+    mask = None
+    if added is not None:
+        later = torch.ones(added.shape[1:], dtype=torch.bool, device=added.device).triu(1)
+        mask = added.masked_fill(later, float("-inf")).to(q.dtype)
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None)
+    return packing.pack(attended.transpose(1, 2))[0]
+
+
 # Under a name that transformers knows no mask for, it makes none.
 AttentionInterface.register(ATTENTION_NAME, packed_attention)
 

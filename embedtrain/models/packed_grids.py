@@ -32,6 +32,10 @@ class Grid:
             visible = visible & (distance <= reach) | (distance == 0)
         return torch.where(visible, 0.0, torch.finfo(dtype).min / 2).to(dtype)
 
+    def causal_bias(self, dtype: torch.dtype) -> Tensor:
+        """0 where a query sees its own or an earlier place, and a large negative number elsewhere, (width, width)."""
+        return torch.full((self.width, self.width), torch.finfo(dtype).min / 2, dtype=dtype).triu(1)
+
 
 @dataclass(frozen=True)
 class Grids:
@@ -82,6 +86,13 @@ class Grids:
             self._biases[key] = [grid.bias(reach, dtype) for grid in self.groups]
         return self._biases[key]
 
+    def causal_biases(self, dtype: torch.dtype) -> list[Tensor]:
+        """Each group's :meth:`Grid.causal_bias`; places without a token come last, so that no token sees them."""
+        key = ("causal", dtype)
+        if key not in self._biases:
+            self._biases[key] = [grid.causal_bias(dtype) for grid in self.groups]
+        return self._biases[key]
+
     @cached_property
     def _sorted(self) -> tuple[Tensor, Tensor]:
         lengths, order = self.starts.diff().long().sort(stable=True)
@@ -93,7 +104,16 @@ class Grids:
 
 
 def grid_attention(
-    query: Tensor, key: Tensor, value: Tensor, grids: Grids, *, scaling: float, dropout: float, reach: int | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    grids: Grids,
+    *,
+    scaling: float,
+    dropout: float,
+    reach: int | None = None,
+    causal: bool = False,
+    added: Tensor | None = None,
 ) -> Tensor:
     """Attention of each text over itself, group by group.
 
@@ -105,6 +125,8 @@ def grid_attention(
         scaling: Factor on the products.
         dropout: Probability of dropping an attention weight.
         reach: How many places away a token sees; None for any distance.
+        causal: Whether a token sees itself and those before it alone, at any distance.
+        added: Added to the products of queries and keys, (heads, longest or more, longest or more).
 
     Returns:
         (1, tokens, heads, head dim).
@@ -115,13 +137,38 @@ def grid_attention(
         cast(Tensor, _Spread.apply(x[0].transpose(0, 1).flatten(1), grids)).split(sizes) for x in (query, key, value)
     ]
     attended = []
-    for grid, bias, *rows in zip(grids.groups, grids.biases(reach, query.dtype), *spread, strict=True):
+    biases = grids.causal_biases(query.dtype) if causal else grids.biases(reach, query.dtype)
+    for grid, bias, *rows in zip(grids.groups, biases, *spread, strict=True):
+        if added is not None:
+            bias = bias + added[:, : grid.width, : grid.width].to(bias.dtype)
         q, k, v = (x.view(len(grid.lengths), grid.width, heads, dim).transpose(1, 2) for x in rows)
-        # Under autocast softmax would be computed and kept in fp32; its kernel for bf16 sums in fp32 as well.
+        # Autocast would keep the weights in fp32.
         with torch.autocast("cpu", enabled=False):
-            weights = torch.softmax((q * scaling) @ k.transpose(2, 3) + bias, dim=-1)
+            weights = _softmax((q * scaling) @ k.transpose(2, 3) + bias)
             attended.append((dropped(weights, dropout) @ v).transpose(1, 2).reshape(-1, heads * dim))
     return cast(Tensor, _Collect.apply(torch.cat(attended), grids)).view(1, -1, heads, dim)
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Over the last axis, of half precision in fp32; in the logits' type."""
+    return cast(Tensor, _HalfSoftmax.apply(logits)) if logits.itemsize == 2 else torch.softmax(logits, dim=-1)
+
+
+class _HalfSoftmax(torch.autograd.Function):
+    """Computed in fp32, since PyTorch's kernels for short rows of bf16 take twice as long as those with conversions."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor) -> Tensor:
+        weights = torch.softmax(logits.float(), dim=-1).to(logits.dtype)
+        ctx.save_for_backward(weights)
+        return weights
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (weights,) = ctx.saved_tensors
+        exact = weights.float()
+        by_logits = torch.ops.aten._softmax_backward_data(gradients[0].float(), exact, -1, torch.float32)
+        return cast(Tensor, by_logits).to(weights.dtype)
 
 
 class _Spread(torch.autograd.Function):

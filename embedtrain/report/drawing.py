@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 # Each role is drawn in a colour that no plot uses otherwise and that is replaced by a variable of the page afterwards,
 # so that one SVG serves light, dark and print. Data colours follow Okabe and Ito's colour-blind safe palette.
-ROLES = ("ink", "muted", "rule", "paper", "zero_shot", "teacher", "gold_only", "augmented")
+ROLES = ("ink", "muted", "rule", "paper", "zero_shot", "teacher", "gold_only", "augmented", "simcse")
 COLOR = {role: f"#0a0b{number:02x}" for number, role in enumerate(ROLES)}
-MARKER = {"zero_shot": "D", "teacher": "^", "gold_only": "s", "augmented": "o"}
+MARKER = {"zero_shot": "D", "teacher": "^", "gold_only": "s", "augmented": "o", "simcse": "v"}
 MAX_POINTS = 2000
 
 STYLE: Any = {

@@ -10,7 +10,15 @@ from markupsafe import Markup
 
 from embedtrain.errors import UserError
 from embedtrain.files import write_text
-from embedtrain.report import augsbert_sections, label_sections, sections, train_sections, wording
+from embedtrain.report import (
+    adapt_sections,
+    augsbert_sections,
+    evaluate_sections,
+    label_sections,
+    sections,
+    train_sections,
+    wording,
+)
 from embedtrain.report.sections import Section
 
 _HERE = Path(__file__).parent
@@ -44,6 +52,18 @@ def write_train_report(run: Path) -> Path:
     return _write(run, "train.html", {"results": page.results, "training": page.training} | _OF_A_MODEL)
 
 
+def write_adapt_report(run: Path) -> Path:
+    """As :func:`write_report`, for the folder of a domain adaptation: ``embedtrain adapt`` and ``embedtrain tsdae``."""
+    page = adapt_sections
+    own = {
+        "results": page.results,
+        "differences": page.differences,
+        "training": page.training,
+        "domain": page.domain,
+    }
+    return _write(run, "adapt.html", own | _OF_A_MODEL)
+
+
 def write_label_report(run: Path) -> Path:
     """As :func:`write_report`, for the folder of labelled pairs: ``embedtrain label``.
 
@@ -62,6 +82,17 @@ def write_label_report(run: Path) -> Path:
         "environment": page.environment,
     }
     return _write(run, "label.html", own)
+
+
+def write_evaluate_report(run: Path) -> Path:
+    """As :func:`write_report`, for the folder of an evaluation or a comparison.
+
+    It reads ``metrics.json`` (``main``: by model and set of rows ``score`` and ``ci95``; ``data``, ``differences``,
+    ``metric``, ``verdict``, ``warnings``), ``manifest.json`` and ``config.yaml``.
+    """
+    page = evaluate_sections
+    own = {"results": page.results, "differences": page.differences, "environment": sections.environment}
+    return _write(run, "evaluate.html", own)
 
 
 def _write(run: Path, template: str, parts: Mapping[str, Callable[[Path], Section]]) -> Path:

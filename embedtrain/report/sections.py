@@ -8,19 +8,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from embedtrain.report import wording
+from embedtrain.report import plots, wording
 from embedtrain.report.reading import RunFiles, bounds, mapping, number
 
 AUDIT_EXAMPLES = 25
 PAIRS_SHOWN = 20
+EXAMPLES_TRIED = 1000
 SAMPLED_BY = {"semantic": "semantic search", "bm25": "BM25", "semantic+bm25": "both"}
 CHOICES = ("device", "precision", "attention")
+SPLITS = ("dev", "test")
 # Further figures beside the one that decides, with the key of their interval.
 METRICS = {
     "spearman": ("Spearman", "ci95"),
     "pearson": ("Pearson", "pearson_ci95"),
     "accuracy_at_1": ("Accuracy at 1", ""),
 }
+# Where a split's figures say over how many rows they are.
+COUNTS = ("rows", "pairs")
 
 
 @dataclass
@@ -53,11 +57,71 @@ def heading(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def paired_difference(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The paired difference, if it was measured, and on which side of zero its interval lies."""
     difference = mapping(metrics.get("paired_difference"))
-    interval = bounds(difference.get("ci95"))
     return {
         "difference": difference if number(difference.get("difference")) is not None else None,
-        "sign": None if interval is None else "above" if interval[0] > 0 else "below" if interval[1] < 0 else "astride",
+        "sign": side_of_zero(difference.get("ci95")),
     }
+
+
+def side_of_zero(interval: object) -> str | None:
+    """Where the interval of a difference lies: ``above``, ``below`` or ``astride``; None for what is no interval."""
+    ends = bounds(interval)
+    return None if ends is None else "above" if ends[0] > 0 else "below" if ends[1] < 0 else "astride"
+
+
+def metric_label(deciding: Mapping[str, Any]) -> str:
+    """What people call the metric that decides."""
+    return wording.printable(deciding.get("label", "Spearman"), 60)
+
+
+def measured_models(rows: list[dict[str, Any]], metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Table and plot of models: the columns of each split, and the deciding metric on test, or on dev without one.
+
+    Args:
+        rows: The models, each with ``mark``, ``name`` and its figures by metric under each split.
+        metrics: The file; its ``metrics`` are ``name`` and ``label`` of the metric that decides on each split.
+    """
+    measured_by = mapping(metrics.get("metrics"))
+    deciding = {split: mapping(measured_by[split]) for split in SPLITS if split in measured_by}
+    shown: dict[str, Any] = {
+        "groups": [(wording.capital(split), _columns(split, metric, rows)) for split, metric in deciding.items()],
+        "plot": None,
+        "plot_split": None,
+        "plot_title": None,
+        "label": None,
+        "pairs": {split: _rows_measured(rows, split) for split in SPLITS},
+        "has_test": "test" in deciding,
+    }
+    split = "test" if "test" in deciding else "dev"
+    if split in deciding:
+        metric, label = deciding[split].get("name"), metric_label(deciding[split])
+        title = f"{wording.capital(label)} on {split}"
+        dots = [
+            (row["mark"], row["name"], score, bounds(row[split].get("ci95")))
+            for row in rows
+            if (score := number(row[split].get(metric))) is not None
+        ]
+        plot = plots.model_intervals(dots, axis=title) if dots else None
+        shown |= {"plot": plot, "plot_split": split, "plot_title": title, "label": label}
+    return shown
+
+
+def _columns(split: str, deciding: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[Column]:
+    """The metric that decides and those beside it, each under its label."""
+    name = str(deciding.get("name"))
+    beside = [
+        metric
+        for metric in dict.fromkeys(key for row in rows for key in row[split])
+        if metric in METRICS and metric != name
+    ]
+    return [
+        Column(wording.capital(metric_label(deciding)), split, name, "ci95"),
+        *(Column(METRICS[metric][0], split, metric, METRICS[metric][1]) for metric in beside),
+    ]
+
+
+def _rows_measured(rows: list[dict[str, Any]], split: str) -> int | None:
+    return next((row[split][key] for row in rows for key in COUNTS if row[split].get(key)), None)
 
 
 def audit(run: Path) -> Section:
@@ -125,13 +189,16 @@ def spread_by_score(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _example_pair(run: Path) -> tuple[str, str]:
-    for columns in (("sentence1", "sentence2"), ("anchor", "positive")):
-        if not (run / "stages/read/dev.parquet").is_file():
-            break
-        sentences = RunFiles(run).table("stages/read/dev.parquet", columns, numeric=())
-        fits = sentences.map(lambda text: bool(8 <= len(wording.plain(text)) <= 60))
-        short = sentences[fits.all(axis=1)]
-        if len(short):
-            first, second = short.iloc[0]
-            return wording.printable(first), wording.printable(second)
+    for name, columns in (
+        ("dev", ("sentence1", "sentence2")),
+        ("dev", ("anchor", "positive")),
+        ("sentences", ("text",)),
+    ):
+        if not (run / f"stages/read/{name}.parquet").is_file():
+            continue
+        texts = RunFiles(run).table(f"stages/read/{name}.parquet", columns, numeric=()).head(EXAMPLES_TRIED)
+        fits = texts.map(lambda text: bool(8 <= len(wording.plain(text)) <= 60))
+        found = [wording.printable(text) for row in texts[fits.all(axis=1)].to_numpy() for text in row][:2]
+        if len(found) == 2:
+            return found[0], found[1]
     return "A man is playing a guitar.", "Someone plays an instrument."

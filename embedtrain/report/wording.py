@@ -89,6 +89,11 @@ def printable(value: object, length: int = 400) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
+def capital(text: str) -> str:
+    """A text as it stands at the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def language(value: object) -> str:
     """The language tag that makes a browser choose the right glyphs for Han characters, or an empty string."""
     text = plain(value)

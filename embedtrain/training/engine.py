@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from sentence_transformers.base.trainer import BaseTrainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -106,14 +107,18 @@ class Engine(BaseTrainer):
         adapter: Any = self.adapters[share.task]
         if adapter.model is not model:
             adapter.model = model  # wrapped for distribution
-        self._count(inputs["columns"], share)
+        self._count(inputs["columns"], share, tokens=inputs["tokens"])
         loss = adapter(inputs["columns"], inputs["target"])
         if self.schedule.world_size > 1 and not _gathers(adapter):
-            loss = loss * (len(share.rows) * self.schedule.world_size / share.all_rows)
+            table = self.rows.tables[share.task]
+            part, whole = (table.weight(rows, share.epoch) for rows in (share.rows, share.batch))
+            loss = loss * (part * self.schedule.world_size / whole)
         return (loss, {}) if return_outputs else loss
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
         """The norm of all gradients; the fused optimiser divides by its excess while it reads them anyway."""
+        if self.schedule.world_size > 1:
+            self._average_own_gradients()
         optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)
         if not optimizer.defaults.get("fused") or self.accelerator.scaler is not None:
             return super()._clip_grad_norm(model)
@@ -124,6 +129,19 @@ class Engine(BaseTrainer):
         norm = torch.nn.utils.get_total_norm([p.grad.values() if p.grad.is_sparse else p.grad for p in trained])
         optimizer.grad_scale = (norm / self.args.max_grad_norm).clamp(min=1.0)
         return norm
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        """What the losses learn themselves, such as a classifier or a decoder."""
+        of_model = {id(parameter) for parameter in self.model.parameters()}
+        return [p for p in nn.ModuleList(self.adapters).parameters() if id(p) not in of_model and p.requires_grad]
+
+    def _average_own_gradients(self) -> None:
+        """As distribution does it with the model's, which alone is wrapped for it."""
+        for parameter in self.own_parameters():
+            if parameter.grad is None:  # a task that no process had in this step
+                parameter.grad = torch.zeros_like(parameter)
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= self.schedule.world_size
 
     def _maybe_log_save_evaluate(self, *args: Any, **named: Any) -> None:
         self._check_last_loss()
@@ -169,13 +187,11 @@ class Engine(BaseTrainer):
         logger.warning("out of GPU memory: going on with chunks of %d texts", cached.chunk_size)
         return True
 
-    def _count(self, columns: list[Mapping[str, Tensor]], share: Share) -> None:
-        table = self.rows.tables[share.task]
-        tokens = int(sum(lengths[share.rows].sum() for lengths in table.lengths.values()))
-        padded = sum(column["input_ids"].numel() for column in columns)
+    def _count(self, columns: list[Mapping[str, Tensor]], share: Share, *, tokens: int) -> None:
+        padded = sum(column["input_ids"].numel() for column in columns if "input_ids" in column)
         self.count(
             rows=len(share.rows),
-            texts=len(share.rows) * len(table.columns),
+            texts=len(share.rows) * len(self.rows.tables[share.task].columns),
             tokens=tokens,
             computed=tokens if is_packed(self.model) else padded,
         )

@@ -35,12 +35,14 @@ class Share:
     Args:
         task: Number of the task whose rows these are.
         rows: Row numbers of this rank.
-        all_rows: Rows of all ranks together.
+        batch: Those of all ranks together.
+        epoch: Number of the pass over the rows, from 0.
     """
 
     task: int
     rows: list[int]
-    all_rows: int
+    batch: list[int]
+    epoch: int = 0
 
 
 class Schedule(Sampler[Share]):
@@ -82,7 +84,7 @@ class Schedule(Sampler[Share]):
             if number + len(batches) > self.first:
                 for task, rows in batches[max(0, self.first - number) : self.last - number]:
                     share = split_for_ranks(rows, self.world_size)[self.rank]
-                    yield Share(task, share, len(rows))
+                    yield Share(task, share, rows, epoch)
             number, epoch = number + len(batches), epoch + 1
 
 
@@ -97,7 +99,11 @@ class Rows(Dataset[Any]):
 
     def __getitems__(self, share: Share) -> dict[str, Any]:
         table = self.tables[share.task]
-        return {"columns": table.batch(share.rows), "target": table.label(share.rows), "share": share}
+        columns = table.batch(share.rows, share.epoch)
+        masks = [column["attention_mask"] for column in columns if "attention_mask" in column]
+        # Counted here, where the masks are in the processor's memory.
+        tokens = int(sum(mask.sum() for mask in masks))
+        return {"columns": columns, "target": table.label(share.rows), "share": share, "tokens": tokens}
 
 
 def epoch_batches(

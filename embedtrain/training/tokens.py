@@ -30,6 +30,10 @@ class _Rows:
         """Length of the longest text of each row, (rows,)."""
         return np.maximum.reduce(list(self.lengths.values()))
 
+    def weight(self, rows: Sequence[int], epoch: int = 0) -> int:
+        """How many things the loss of some rows is the mean of: by default the rows themselves."""
+        return len(rows)
+
     def label(self, rows: Sequence[int]) -> Tensor | None:
         """The labels of some rows, or None for a table without labels."""
         return None if self.labels is None else torch.from_numpy(self.labels[np.asarray(rows)])
@@ -70,7 +74,7 @@ class TokenTable(_Rows):
             for name in self.columns
         }
 
-    def batch(self, rows: Sequence[int]) -> list[dict[str, Tensor]]:
+    def batch(self, rows: Sequence[int], epoch: int = 0) -> list[dict[str, Tensor]]:
         """For each column the padded ``input_ids`` and ``attention_mask`` (and ``token_type_ids``), (rows, longest)."""
         return [self._padded(name, rows) for name in self.columns]
 
@@ -136,7 +140,7 @@ class TextTable(_Rows):
         # Characters stand in for tokens.
         self.lengths = {name: series.str.len().to_numpy(dtype=np.int32) for name, series in columns.items()}
 
-    def batch(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+    def batch(self, rows: Sequence[int], epoch: int = 0) -> list[dict[str, Any]]:
         """What the model makes of each column's texts."""
         return [dict(self.preprocess(texts[np.asarray(rows)].tolist())) for texts in self.texts.values()]
 

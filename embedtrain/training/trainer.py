@@ -9,15 +9,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
+import torch.distributed as dist
 from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.trainer import BaseTrainer
 from torch import nn
 from transformers.trainer_utils import SaveStrategy
 
+from embedtrain.mining.kernel_caches import bound_kernel_caches
 from embedtrain.models.adapting import enable_gradient_checkpointing
 from embedtrain.models.dropout import fast_dropout
 from embedtrain.models.hardware import tf32_products
 from embedtrain.models.packing import packed
+from embedtrain.models.token_gradients import token_gradients_in_place
 from embedtrain.training import checkpoints as stored
 from embedtrain.training.bf16_weights import bf16_weights
 from embedtrain.training.cpu import memory_kept_mapped
@@ -61,7 +64,8 @@ def fit(
         model: The model, on the device to train on.
         tasks: What it is trained on.
         tables: The tasks' tokens.
-        adapters: The tasks' losses, called with tokenised columns and the target.
+        adapters: The tasks' losses, called with tokenised columns and the target; one that multiplies by the token
+            embeddings, which then have a gradient in every row, has them as ``token_table``.
         dev_metric: Scores the model on dev; called ``settings.evaluations`` times.
         metric: The key of ``dev_metric``'s scores that decides; higher is better.
         untrained: What the model scores before the first step, so that training cannot end with a worse one: the result
@@ -83,12 +87,15 @@ def fit(
         UserError: When the loss is not finite, with the step and the texts.
     """
     on_cpu = model.device.type == "cpu"
+    # A loss may bring layers of its own, such as a decoder; the model itself is among its modules.
+    everything = nn.ModuleList([model, *adapters])
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="embedtrain-"))
         stack.enter_context(tf32_products(precision))
         if on_cpu:
+            bound_kernel_caches()
             stack.enter_context(memory_kept_mapped())
-            stack.enter_context(fast_dropout(model))
+            stack.enter_context(fast_dropout(everything))
         if engine.pack and (on_cpu or precision == "bf16"):
             logger.info("%s: %s", description, stack.enter_context(packed(model)))
         if engine.gradient_checkpointing:
@@ -166,9 +173,16 @@ def fit(
             world_size=world_size,
         )
         if on_cpu and world_size == 1 and not engine.compile:
-            trainer.sparse_tables = stack.enter_context(sparse_token_gradients(model))
+            whole = [table for table in (getattr(a, "token_table", None) for a in adapters) if table is not None]
+            for table in whole:
+                stack.enter_context(token_gradients_in_place(table))
+            if not whole:
+                trainer.sparse_tables = stack.enter_context(sparse_token_gradients(model))
             if precision == "bf16":
-                trainer.stepped = stack.enter_context(bf16_weights(model))
+                trainer.stepped = stack.enter_context(bf16_weights(everything))
+        if world_size > 1:
+            for parameter in trainer.own_parameters():
+                dist.broadcast(parameter.data, src=0)
         trainer.describe = lambda share: _texts(tasks[share.task], share)
         trainer.count = keeper.count
         if not keeper.ended and (until_step is None or steps_done < until_step):

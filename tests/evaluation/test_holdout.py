@@ -3,8 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from embedtrain.data import CLASSIFIED_PAIRS, LABELLED_PAIRS, LABELLED_SENTENCES, POSITIVE_PAIRS, SCORED_PAIRS, TRIPLETS
 from embedtrain.errors import UserError
@@ -14,7 +12,6 @@ from embedtrain.evaluation.holdout import (
     NeighbourDev,
     RetrievalDev,
     ScoredPairsDev,
-    average_precision,
 )
 from embedtrain.evaluation.splitting import dev_rows, hold_out
 
@@ -25,24 +22,6 @@ class Angles:
     def encode(self, texts, **options):
         angles = np.radians([float(text) for text in texts])
         return np.stack([np.cos(angles), np.sin(angles)], axis=1)
-
-
-@given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=30))
-def test_average_precision_is_the_sum_over_thresholds(rows):
-    predictions, matches = np.array([float(p) for p, _ in rows]), np.array([m for _, m in rows])
-    expected, recall_before = 0.0, 0.0
-    for threshold in sorted(set(predictions), reverse=True):
-        passed = predictions >= threshold
-        hits = (matches & passed).sum()
-        recall = hits / max(1, matches.sum())
-        expected += (recall - recall_before) * hits / passed.sum()
-        recall_before = recall
-    assert average_precision(predictions, matches) == pytest.approx(expected)
-
-
-def test_average_precision_of_a_perfect_order_is_one_and_of_equal_cosines_the_share():
-    assert average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, True, False])) == 1
-    assert average_precision(np.zeros(4), np.array([True, False, False, False])) == 0.25
 
 
 def test_retrieval_counts_the_rank_of_the_first_right_positive():
@@ -121,6 +100,9 @@ def test_a_difference_is_taken_on_the_same_resamples():
     # A binomial share of 0.1 over 100 rows: 0.1 +- 1.96 * 0.03.
     assert interval.low == pytest.approx(0.04, abs=0.015)
     assert interval.high == pytest.approx(0.16, abs=0.015)
+    # As many mistakes on other rows: the difference has twice that variance, about 0.
+    interval = dev.difference(worse[::-1], worse, samples=2000, seed=0)
+    assert (interval.value, interval.high) == (0, pytest.approx(1.96 * 0.02**0.5 * 0.1**0.5, abs=0.02))
 
 
 @pytest.mark.parametrize(("rows", "dev"), [(20, 10), (100, 50), (200, 50), (2_000, 100), (50_000, 1_000)])

@@ -13,6 +13,7 @@ from embedtrain.evaluation import (
     paired_bootstrap_difference,
     paired_bootstrap_over_seeds,
     pearson,
+    resampling,
     spearman,
     statistics,
 )
@@ -48,7 +49,7 @@ def test_correlations_equal_scipy(method, pairs):
 @pytest.mark.parametrize("pairs", [3, 8, 200])
 def test_every_resample_equals_scipy(method, pairs):
     prediction, gold = tied_pairs(pairs, seed=pairs)
-    resampled = statistics._resampled_correlations([prediction], gold, method=method, samples=100, seed=7)[0]
+    resampled = statistics.resampled_correlations([prediction], gold, method=method, samples=100, seed=7)[0]
     drawn = np.random.default_rng(7).integers(0, pairs, size=(100, pairs))
     expected = [scipy_correlation(prediction[rows], gold[rows], method) for rows in drawn]
     np.testing.assert_allclose(resampled, expected, rtol=0, atol=1e-12)
@@ -137,7 +138,7 @@ def test_over_seeds_refuses_what_does_not_fit(first, second, message):
 def test_same_seed_same_numbers_whatever_the_block_size(monkeypatch):
     prediction, gold = tied_pairs(50, seed=3)
     once = bootstrap_correlation(prediction, gold, samples=101, seed=4)
-    monkeypatch.setattr(statistics, "BLOCK_NUMBERS", 7 * 50)
+    monkeypatch.setattr(resampling, "BLOCK_NUMBERS", 7 * 50)
     assert bootstrap_correlation(prediction, gold, samples=101, seed=4) == once
     assert bootstrap_correlation(prediction, gold, samples=101, seed=5) != once
 
@@ -165,7 +166,7 @@ def test_a_constant_series_ranks_nothing(method):
 @pytest.mark.parametrize("method", ["spearman", "pearson"])
 def test_a_resample_of_one_pair_drawn_again_and_again_ranks_nothing(method):
     series = np.array([0.1, 0.7, 1.0])  # the mean of three times 0.1 is not 0.1 in floats
-    resampled = statistics._resampled_correlations([series], series, method=method, samples=200, seed=0)[0]
+    resampled = statistics.resampled_correlations([series], series, method=method, samples=200, seed=0)[0]
     drawn = np.random.default_rng(0).integers(0, 3, size=(200, 3))
     same = (drawn == drawn[:, :1]).all(axis=1)
     assert same.any()

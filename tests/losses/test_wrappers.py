@@ -182,7 +182,8 @@ def test_wrong_columns_are_answered_with_what_the_loss_takes(loss, columns, targ
 )
 def test_every_loss_says_what_it_takes_and_shows_its_options(name):
     kind = getattr(losses, name)
-    loss = kind(dim=4, num_labels=3) if name == "SoftmaxLoss" else kind()
+    needed = {"SoftmaxLoss": {"dim": 4, "num_labels": 3}, "DenoisingLoss": {"decoder": torch.nn.Identity()}}
+    loss = kind(**needed.get(name, {}))
     assert isinstance(loss, Loss)
     assert loss.embeddings
     assert "check_finite=True" in repr(loss)

@@ -5,19 +5,29 @@ import re
 
 import pytest
 import yaml
+from fake_adapt_run import build_adapt_run
+from fake_evaluate_run import build_evaluate_run
 from fake_label_run import build_label_run
 from fake_run import CHINESE, SCRIPT, build_run
 from fake_train_run import build_train_run
 from pages import drawn_in, text_of
 
 from embedtrain.errors import UserError
-from embedtrain.report import write_label_report, write_report, write_train_report
+from embedtrain.report import (
+    write_adapt_report,
+    write_evaluate_report,
+    write_label_report,
+    write_report,
+    write_train_report,
+)
 
 # How the folder is built, how its page is written, and how many plots it has.
 PAGES = {
     "augsbert": (build_run, write_report, 6),
     "train": (build_train_run, write_train_report, 3),
     "label": (build_label_run, write_label_report, 3),
+    "adapt": (build_adapt_run, write_adapt_report, 9),
+    "evaluate": (build_evaluate_run, write_evaluate_report, 3),
 }
 
 

@@ -15,11 +15,13 @@ import pandas as pd
 import torch
 from sentence_transformers import SentenceTransformer
 
-from embedtrain.losses import CoSENTLoss, CosineSimilarityLoss, MultipleNegativesRankingLoss
+from embedtrain.data.noise import Noise
+from embedtrain.losses import CoSENTLoss, CosineSimilarityLoss, MultipleNegativesRankingLoss, SoftmaxLoss
 from embedtrain.training.biencoder import scored, train_tasks
 from embedtrain.training.engine import Engine
 from embedtrain.training.settings import EngineSettings, TrainingSettings
 from embedtrain.training.tasks import Task
+from embedtrain.training.tsdae import train_tsdae
 
 WORDS = ["reset", "device", "password", "order", "refund", "login", "update", "phone", "cable", "battery", "screen"]
 STEPS = 12
@@ -40,6 +42,12 @@ def task_of(loss, rows):
     texts = rows[["sentence1", "sentence2"]]
     if loss == "mnrl":
         return Task("pairs", texts, MultipleNegativesRankingLoss(), batches="unique")
+    if loss == "softmax":
+        # Other weights in each process: the first one's are those that count.
+        torch.manual_seed(int(os.environ.get("RANK", "0")))
+        return Task(
+            "pairs", texts.assign(label=(rows["score"] > 0.5).astype("int64")), SoftmaxLoss(dim=32, num_labels=2)
+        )
     made = CosineSimilarityLoss() if loss == "cosine" else CoSENTLoss()
     return Task("pairs", texts.assign(label=rows["score"].astype("float32")), made)
 
@@ -66,6 +74,20 @@ def run(model, tasks, *, batch_size, checkpoints=None, engine=None, max_steps=ST
     )
 
 
+def run_tsdae(model, *, batch_size, checkpoints=None):
+    """The same on sentences, with the decoder's weights and the noise that a seed gives."""
+    return train_tsdae(
+        model,
+        pd.Series(pairs(90)["sentence1"]),
+        noise=Noise(),
+        dev_metric=dev_metric_on(pairs(30, seed=1)),
+        metric="spearman",
+        settings=TrainingSettings(batch_size=batch_size, learning_rate=2e-3, evaluations=4, patience=0),
+        max_steps=STEPS,
+        checkpoints=checkpoints,
+    )
+
+
 def main():
     """One run as the arguments say."""
     folder, checkpoints, output, loss, batch_size, *kill = sys.argv[1:]
@@ -84,8 +106,13 @@ def main():
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
+        config = model.transformers_model.config
+        config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
     where = None if checkpoints == "-" else Path(checkpoints)
-    history = run(model, [task_of(loss, pairs(90))], batch_size=int(batch_size), checkpoints=where)
+    if loss == "tsdae":
+        history = run_tsdae(model, batch_size=int(batch_size), checkpoints=where)
+    else:
+        history = run(model, [task_of(loss, pairs(90))], batch_size=int(batch_size), checkpoints=where)
     if int(os.environ.get("RANK", "0")) == 0:
         losses = [entry["loss"] for entry in history.steps]
         evaluations = [entry["spearman"] for entry in history.evaluations]

@@ -104,7 +104,7 @@ def test_a_checkpoint_that_was_cut_off_is_not_used(tmp_path):
 # Several processes
 
 
-@pytest.mark.parametrize("loss", ["cosine-still", "mnrl-still", "cosent-still"])
+@pytest.mark.parametrize("loss", ["cosine-still", "mnrl-still", "cosent-still", "softmax-still", "tsdae-still"])
 @pytest.mark.timeout(240)
 def test_two_processes_give_the_losses_of_one_with_twice_the_batch(tiny_model, tmp_path, loss):
     alone = script(tiny_model, "-", tmp_path / "alone.pt", loss, 8)
@@ -114,7 +114,8 @@ def test_two_processes_give_the_losses_of_one_with_twice_the_batch(tiny_model, t
     one, two = (torch.load(tmp_path / f"{name}.pt") for name in ("alone", "both"))
     assert len(one["losses"]) == STEPS
     np.testing.assert_allclose(two["losses"], one["losses"], rtol=2e-3, atol=1e-5)
-    np.testing.assert_allclose(two["evaluations"], one["evaluations"], atol=1e-3)
+    # Through a decoder that knows nothing yet, gradients are near zero, and Adam makes steps of their rounding errors.
+    np.testing.assert_allclose(two["evaluations"], one["evaluations"], atol=2e-2 if loss == "tsdae-still" else 1e-3)
 
 
 @given(
@@ -132,7 +133,7 @@ def test_the_shares_of_all_ranks_are_the_batches_of_every_epoch(sizes, world, fi
     ]
     expected = [rows for epoch in range(last) for _, rows in batches(epoch)][:last][min(first, last) :]
     assert [sorted(row for share in at_once for row in share.rows) for at_once in zip(*shares, strict=True)] == expected
-    assert all(share.all_rows == len(rows) for share, rows in zip(shares[0], expected, strict=True))
+    assert all(share.batch == rows for share, rows in zip(shares[0], expected, strict=True))
 
 
 # Tokens

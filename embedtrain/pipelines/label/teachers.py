@@ -124,7 +124,7 @@ def read_teacher(name: str) -> Teacher:
     """
     source = resolve_model(name)
     folder = Path(source.location)
-    kind = _kind_of(folder)
+    kind = kind_of(folder)
     if kind == "bi-encoder":
         return Teacher(source, kind, has_sigmoid=False)
     config, own = _config_of(folder), _read(folder / "config_sentence_transformers.json")
@@ -143,7 +143,8 @@ def read_teacher(name: str) -> Teacher:
     return Teacher(source, kind, has_sigmoid=_activation_of(config, own).endswith("Sigmoid"))
 
 
-def _kind_of(folder: Path) -> TeacherKind:
+def kind_of(folder: Path) -> TeacherKind:
+    """What a model's files say it is."""
     if (folder / "modules.json").is_file():
         kind = _read(folder / "config_sentence_transformers.json").get("model_type")
         return "cross-encoder" if kind == "CrossEncoder" else "bi-encoder"

@@ -1,0 +1,1 @@
+"""Models and runs beside each other: ``embedtrain compare``."""
