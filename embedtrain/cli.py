@@ -19,6 +19,9 @@ COMMANDS = {
     "adapt": "raw sentences, and gold if there is any: MLM, TSDAE and SimCSE beside each other, then the labels",
     "mine": "sentences to new pairs worth labelling; hard negatives and tuples for ranking losses",
     "label": "pairs of any number to scores from trained models, with a page on what they are worth",
+    "evaluate": "models measured on your own data: sts, pairs, retrieval; on MTEB: mteb",
+    "mteb": "export: MTEB's data to a folder, once, where there is a network",
+    "compare": "models and runs beside each other on the same rows: is a difference real?",
 }
 
 
@@ -174,6 +177,36 @@ def run_label(arguments: Sequence[str]) -> int:
     return 0
 
 
+def run_evaluate(arguments: Sequence[str]) -> int:
+    """``embedtrain evaluate``: measure models, show the figures."""
+    from embedtrain.cli_evaluate import evaluate
+
+    shown = evaluate(arguments)
+    if shown:
+        _say(shown)
+    return 0
+
+
+def run_compare(arguments: Sequence[str]) -> int:
+    """``embedtrain compare``: models and runs on the same rows, with tested differences."""
+    from embedtrain.cli_evaluate import compare
+
+    shown = compare(arguments, summary=COMMANDS["compare"])
+    if shown:
+        _say(shown)
+    return 0
+
+
+def run_mteb(arguments: Sequence[str]) -> int:
+    """``embedtrain mteb``: write MTEB's data to a folder."""
+    from embedtrain.cli_evaluate import mteb_files
+
+    shown = mteb_files(arguments, summary=COMMANDS["mteb"])
+    if shown:
+        _say(shown)
+    return 0
+
+
 def configure_logging() -> None:
     """Send the package's own messages to stderr, and quiet the libraries beneath."""
     import warnings
@@ -207,6 +240,9 @@ RUNNERS = {
     "adapt": run_adapt,
     "mine": run_mine,
     "label": run_label,
+    "evaluate": run_evaluate,
+    "mteb": run_mteb,
+    "compare": run_compare,
 }
 
 

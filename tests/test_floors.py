@@ -13,7 +13,7 @@ FLOORS = {
     "evaluation": 3,
     "training": 4,
     "pipelines": 5,
-    "arguments": 6, "cli": 7, "__main__": 8,
+    "arguments": 6, "cli_evaluate": 7, "cli": 8, "__main__": 9,
 }  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -43,7 +43,12 @@ def results(run: Path) -> Section:
                 "name": name,
                 "facts": [(key.replace("_", " "), told[key]) for key in told if key not in ("metric", "label")],
                 "rows": rows,
-                "groups": [("Score", [Column(wording.capital(label), "main", "score", "ci95")])],
+                "groups": [
+                    (
+                        "Score",
+                        [Column(label if label[1:2].isupper() else wording.capital(label), "main", "score", "ci95")],
+                    )
+                ],
                 "plot": plots.model_intervals(dots, axis=label, name=f"intervals-{at}") if dots else None,
             }
         )
@@ -61,10 +66,11 @@ def differences(run: Path) -> Section:
         if gain is None or None in pair:
             continue
         says = "open" if p is None or p > LEVEL else "better" if gain > 0 else "worse"
-        rows.append({**entry, "name": f"{pair[0]} minus {pair[1]}", "says": says})
+        place = _place(metrics, entry)
+        name = f"{pair[0]} minus {pair[1]}{f', set {place}' if place else ''}"
+        rows.append({**entry, "name": name, "says": says})
     dots: list[plots.Dot] = [
-        ("augmented", f"{row['name']}{f', set {at}' if at else ''}", float(row["difference"]), bounds(row.get("ci95")))
-        for row, at in ((row, _place(metrics, row)) for row in rows)
+        ("augmented", row["name"], float(row["difference"]), bounds(row.get("ci95"))) for row in rows
     ]
     label = _label(metrics)
     plot = plots.model_intervals(dots, axis=f"Difference of {label}", name="differences", differences=True)

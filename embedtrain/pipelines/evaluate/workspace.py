@@ -1,0 +1,111 @@
+"""What the evaluations share: a folder for what is measured, models loaded one at a time, files for what was found."""
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from sentence_transformers import SentenceTransformer
+
+from embedtrain.evaluation.comparing import Difference
+from embedtrain.files import sha256_of_value, whole_file, write_json
+from embedtrain.models import ModelSource, autocast, load_biencoder
+from embedtrain.models.hardware import tf32_products
+from embedtrain.pipelines.evaluate.inputs import Evaluated
+from embedtrain.pipelines.evaluate.options import EvaluateOptions
+from embedtrain.pipelines.run import Run
+from embedtrain.report import write_evaluate_report
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found: ``metrics`` is the content of ``metrics.json``, ``folder`` is None where nothing is kept."""
+
+    metrics: dict[str, Any]
+    folder: Path | None
+
+
+class EvaluateWorkspace:
+    """One evaluation at work.
+
+    Args:
+        run: Where stages are kept.
+        evaluated: The models, and where they compute.
+        batch_size: Texts encoded at a time.
+        keeps: Whether the run's folder outlives the evaluation.
+    """
+
+    def __init__(self, run: Run, evaluated: Evaluated, *, batch_size: int, keeps: bool) -> None:
+        self.run = run
+        self.keeps = keeps
+        self.models = evaluated.models
+        self.device = evaluated.device.name
+        self.precision = evaluated.precision.name
+        self.batch_size = batch_size
+        self._loaded: tuple[str, SentenceTransformer] | None = None
+
+    @property
+    def computing(self) -> dict[str, Any]:
+        """What every figure depends on."""
+        return {"device": self.device, "precision": self.precision}
+
+    @contextmanager
+    def loaded(self, source: ModelSource) -> Iterator[SentenceTransformer]:
+        """A model at work in the chosen precision; of all models one is held at a time."""
+        if self._loaded is None or self._loaded[0] != source.location:
+            self._loaded = None
+            self._loaded = (source.location, load_biencoder(source, device=self.device))
+        with self.in_precision():
+            yield self._loaded[1]
+
+    @contextmanager
+    def in_precision(self) -> Iterator[None]:
+        """Products in the chosen precision while the context lasts."""
+        with autocast(self.device, self.precision), tf32_products(self.precision):
+            yield
+
+    def stage(self, name: Sequence[str], *, inputs: Mapping[str, Any], work: Callable[[Path], None]) -> Path:
+        """A stage whose folder bears names that a person gave, and the same one whatever else is measured."""
+        readable = "-".join(re.sub(r"[^\w.]+", "_", Path(part).name or part)[:40] for part in name)
+        folder = f"{readable}-{sha256_of_value(list(name))[:8]}"
+        return self.run.stage(folder, inputs={**inputs, **self.computing}, work=work)
+
+    def finish(self, metrics: dict[str, Any], scores: Sequence[Mapping[str, Any]]) -> Evaluation:
+        """Write ``metrics.json``, ``scores.csv``, ``differences.csv`` and ``report.html``.
+
+        Args:
+            metrics: What was found, plain values for JSON.
+            scores: Each score in a row.
+        """
+        if not self.keeps:
+            return Evaluation(metrics, None)
+        folder = self.run.folder
+        write_json(folder / "metrics.json", metrics)
+        _write_csv(folder / "scores.csv", pd.DataFrame(scores))
+        names = [name for name in Difference.__annotations__ if name != "ci95"]
+        rows = [[*(entry[name] for name in names), *entry["ci95"]] for entry in metrics["differences"]]
+        _write_csv(folder / "differences.csv", pd.DataFrame(rows, columns=[*names, "low", "high"]))
+        write_evaluate_report(folder)
+        return Evaluation(metrics, folder)
+
+
+@contextmanager
+def open_workspace(options: EvaluateOptions, evaluated: Evaluated) -> Iterator[EvaluateWorkspace]:
+    """A workspace in the output folder, or in one that is thrown away afterwards."""
+    with (
+        tempfile.TemporaryDirectory(prefix="embedtrain-") as scratch,
+        Run(options.output or scratch, config=options.as_dict()) as run,
+    ):
+        models = {f"model_{number}": asdict(source) for number, source in enumerate(evaluated.models, start=1)}
+        run.note(models=models, seed=options.seed)
+        run.note_choices(device=evaluated.device, precision=evaluated.precision)
+        yield EvaluateWorkspace(run, evaluated, batch_size=options.batch_size, keeps=options.output is not None)
+
+
+def _write_csv(path: Path, frame: pd.DataFrame) -> None:
+    with whole_file(path) as beside:
+        frame.to_csv(beside, index=False)
