@@ -18,6 +18,8 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from embedtrain.cli import main
+from embedtrain.evaluation.holdout import LabelledPairsDev
+from embedtrain.pipelines.adapt.judging import judge_adaptation
 from embedtrain.pipelines.adapt.options import AdaptOptions, TSDAEOptions
 from embedtrain.pipelines.adapt.pipeline import adapt
 from embedtrain.training.settings import TrainingSettings
@@ -135,6 +137,20 @@ def test_labelled_pairs_and_dev_held_out_of_gold(options, files):
     assert result.metrics["metrics"]["test"]["name"] == "average_precision"
     assert result.metrics["models"]["gold"]["dev"]["rows"] == 50
     assert 0 <= result.metrics["models"]["simcse+gold"]["test"]["average_precision"] <= 1
+
+
+def test_a_dev_set_that_every_model_solves_is_warned_of():
+    table = pd.DataFrame({"sentence1": list("abcd"), "sentence2": list("abcd"), "label": [1, 1, 0, 0]})
+    measures = {"dev": LabelledPairsDev(table)}
+    right, wrong = np.array([0.9, 0.8, 0.2, 0.1]), np.array([0.1, 0.9, 0.8, 0.2])
+
+    def warnings(**predictions):
+        kept = {(model, "dev"): values for model, values in predictions.items()}
+        settings = {"fallback": "zero_shot", "bootstrap_samples": 100, "seed": 0}
+        return " ".join(judge_adaptation(kept, measures, models=list(predictions), **settings)["warnings"])
+
+    assert "2 of 2 reach the highest average precision" in warnings(zero_shot=right, tsdae=right)
+    assert "reach the highest" not in warnings(zero_shot=wrong, tsdae=right)
 
 
 def test_gold_first_is_possible_and_warned_of(options, caplog):

@@ -209,9 +209,9 @@ def test_batches_hold_no_more_tokens_than_asked_for(tiny_model, monkeypatch):
     computed = []
     plain = Engine._count
 
-    def noted(self, columns, share):
+    def noted(self, columns, share, *, tokens):
         computed.append(len(columns) * max(column["input_ids"].numel() for column in columns))
-        plain(self, columns, share)
+        plain(self, columns, share, tokens=tokens)
 
     monkeypatch.setattr(Engine, "_count", noted)
     run(encoder(tiny_model), [task_of("cosine", pairs(90))], batch_size=8, engine=EngineSettings(batch_tokens=600))

@@ -74,7 +74,7 @@ def judge_adaptation(
         "differences": differences,
         "winner": winner,
         "verdict": _verdict(differences, winner, baseline, measures, scores),
-        "warnings": _warnings(measures),
+        "warnings": _warnings(measures, scores),
     }
 
 
@@ -148,9 +148,19 @@ def _verdict(
     return " ".join(said)
 
 
-def _warnings(measures: Mapping[str, DevSet]) -> list[str]:
+def _warnings(measures: Mapping[str, DevSet], scores: Mapping[str, Any]) -> list[str]:
+    found = []
+    if "dev" in measures:
+        metric, label = measures["dev"].metric, measures["dev"].label
+        perfect = [model for model, of_model in scores.items() if of_model["dev"][metric] >= 1]
+        if len(perfect) > 1:
+            found.append(
+                f"Dev cannot tell the models apart: {len(perfect)} of {len(scores)} reach the highest {label} there "
+                "is, so it chose neither weights nor model by merit. Its pairs are too easy; give others with --dev, "
+                "of the kind that the model will meet."
+            )
     if "dev" in measures and "test" not in measures:
-        return [
+        found.append(
             "There is no test set. Dev chose the weights and the model, so its scores flatter; give pairs with --test."
-        ]
-    return []
+        )
+    return found
