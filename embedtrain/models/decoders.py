@@ -1,7 +1,6 @@
 """Decoders for denoising: from a text's embedding and its tokens so far to the next token, out of a loaded encoder."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -11,7 +10,7 @@ from transformers import PreTrainedModel
 
 from embedtrain.models.decoder_inputs import OwnInput, SharedInput
 from embedtrain.models.decoder_layers import LayerParts, OwnLayer, obstacle_to_tying, run_layer, shared_layers
-from embedtrain.models.hardware import Choice
+from embedtrain.models.hardware import Choice, own_random_numbers
 from embedtrain.models.packed_attention import Packing, causal_attention
 from embedtrain.models.token_gradients import as_output_weight
 
@@ -62,7 +61,7 @@ def tied_decoder(backbone: PreTrainedModel, *, embedding_dim: int | None = None,
     obstacle = obstacle_to_tying(backbone.config.model_type)
     if obstacle is not None:
         raise ValueError(f"{backbone.config.model_type} cannot be tied: {obstacle}; expected: a small decoder")
-    with _seeded(seed):
+    with own_random_numbers(seed, backbone.device):
         return Decoder(backbone, shared_layers(backbone), SharedInput(backbone), embedding_dim=embedding_dim)
 
 
@@ -84,7 +83,7 @@ def small_decoder(
         raise ValueError(f"layers must be at least 1, found {layers}")
     config = backbone.config
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    with _seeded(seed):
+    with own_random_numbers(seed, backbone.device):
         given, own = OwnInput(backbone), [OwnLayer(config.hidden_size, inner) for _ in range(layers)]
         parts = [layer.parts for layer in own]
         return Decoder(backbone, parts, given, own=nn.ModuleList([given, *own]), embedding_dim=embedding_dim)
@@ -211,11 +210,3 @@ def _first(config: Any, *names: str) -> float:
 
 def _layers(count: int) -> str:
     return f"{count} layer{'s' * (count != 1)}"
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Random numbers from a seed, and afterwards those that would have come."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield

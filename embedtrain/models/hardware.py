@@ -110,3 +110,11 @@ def attention_arguments(device: str) -> dict[str, str]:
     """The chosen attention as keyword arguments for loading a transformers model."""
     choice = choose_attention(device)
     return {} if choice.name == "default" else {"attn_implementation": choice.name}
+
+
+@contextmanager
+def own_random_numbers(seed: int, device: torch.device) -> Iterator[None]:
+    """Random numbers from a seed while the context lasts, and afterwards those that would have come."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -1,17 +1,24 @@
-"""Choosing weights without labels: by a training loss on sentences that are not trained on."""
+"""Training on sentences without labels, and choosing weights by the same loss on sentences held out."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+import tempfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from torch import nn
 
-from embedtrain.training.history import DevResult
+from embedtrain.models.hardware import own_random_numbers
+from embedtrain.training.history import DevMetric, DevResult, History
+from embedtrain.training.settings import EngineSettings, TrainingSettings
+from embedtrain.training.tasks import Task
 from embedtrain.training.tokens import TextTable, TokenTable
+from embedtrain.training.trainer import fit
 
 # What is drawn for held-out sentences is that of an epoch that no training reaches, and always the same.
 HELD_OUT_EPOCH = 2**31 - 1
@@ -65,9 +72,58 @@ def reading_length(model: SentenceTransformer) -> int:
     return int(model.max_seq_length or model.tokenizer.model_max_length)
 
 
-@contextmanager
-def own_random_numbers(seed: int, device: torch.device) -> Iterator[None]:
-    """Random numbers from a seed, and the generators afterwards as they were."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
+def fit_to_sentences(
+    model: SentenceTransformer,
+    task: Task,
+    *,
+    adapter: nn.Module,
+    make_table: Callable[[Path, pd.Series], TokenTable | TextTable],
+    sentences: pd.Series,
+    held_out: pd.Series | None,
+    held_out_metric: str,
+    dropout: int | None = None,
+    dev_metric: DevMetric | None,
+    settings: TrainingSettings,
+    engine: EngineSettings | None,
+    **fitting: Any,
+) -> History:
+    """What TSDAE, masked language modelling and SimCSE have in common.
+
+    Args:
+        model: The encoder, trained in place.
+        task: The sentences and their loss, for batches and messages.
+        adapter: The loss as the engine calls it.
+        make_table: From a file to write and texts to what the loss is fed with.
+        sentences: The texts, (rows,).
+        held_out: Sentences to choose the weights by where there is no ``dev_metric``.
+        held_out_metric: What their score is called.
+        dropout: Seed of the dropout that the loss is about; by default held-out sentences are read without any.
+        dev_metric: Scores the encoder on dev.
+        settings: Batch size, learning rate, evaluations, patience.
+        engine: How it is computed; by default as ``EngineSettings()`` says.
+        **fitting: As for ``fit``.
+
+    Raises:
+        ValueError: There is nothing to choose the weights by.
+        UserError: When the loss is not finite, with the step and the texts.
+    """
+    with tempfile.TemporaryDirectory(prefix="embedtrain-tokens-") as folder:
+        table = make_table(Path(folder) / "sentences.arrow", sentences)
+        if dev_metric is None:
+            if held_out is None:
+                raise ValueError("give held_out sentences or a dev_metric to choose the weights by")
+            apart = make_table(Path(folder) / "held_out.arrow", held_out)
+            dev_metric = HeldOutLoss(
+                adapter, apart, name=held_out_metric, batch_size=settings.batch_size, dropout=dropout
+            )
+        return fit(
+            SentenceTransformerTrainer,
+            model,
+            tasks=[task],
+            tables=[table],
+            adapters=[adapter],
+            dev_metric=dev_metric,
+            settings=settings,
+            engine=engine or EngineSettings(),
+            **fitting,
+        )

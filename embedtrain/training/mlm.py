@@ -5,28 +5,25 @@ before the fine-tuning on a task: Gururangan et al. 2020, "Don't Stop Pretrainin
 """
 
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embedtrain.data.token_spelling import replacement_ids
-from embedtrain.errors import UserError
 from embedtrain.losses.denoising import linear_cross_entropy
-from embedtrain.models.hardware import autocast
+from embedtrain.models.hardware import autocast, own_random_numbers
 from embedtrain.models.packing import backbone_of
 from embedtrain.models.token_gradients import as_output_weight
 from embedtrain.training.denoising_rows import IGNORED, MaskedTable
-from embedtrain.training.held_out import HeldOutLoss, own_random_numbers, reading_length
+from embedtrain.training.held_out import fit_to_sentences, reading_length
 from embedtrain.training.history import DevMetric, DevResult, History
 from embedtrain.training.settings import EngineSettings, TrainingSettings
 from embedtrain.training.tasks import Task
-from embedtrain.training.trainer import fit
 
 logger = logging.getLogger(__name__)
 
@@ -136,15 +133,16 @@ def train_mlm(
         What happened.
 
     Raises:
-        ValueError: The model holds no transformer, or there is nothing to choose the weights by.
-        UserError: The tokenizer has no mask token, or the loss is not finite.
+        ValueError: The model holds no transformer, its tokenizer no mask token, or there is nothing to choose the
+            weights by.
+        UserError: When the loss is not finite, with the step and the texts.
     """
     backbone = backbone_of(model)
     embeddings = None if backbone is None else backbone.get_input_embeddings()
     if backbone is None or not isinstance(embeddings, nn.Embedding):
         raise ValueError("masked language modelling needs an encoder that is a transformer with token embeddings")
     if model.tokenizer.mask_token_id is None:
-        raise UserError("--arms mlm: this model's tokenizer has no mask token; leave this arm out")
+        raise ValueError("masked language modelling needs a tokenizer with a mask token")
     with own_random_numbers(seed, model.device):
         head = TokenHead(backbone.config.hidden_size, embeddings).to(model.device)
     adapter = MaskingAdapter(model, head, precision=precision)
@@ -156,27 +154,22 @@ def train_mlm(
         "share": share,
         "seed": seed,
     }
-    with tempfile.TemporaryDirectory(prefix="embedtrain-tokens-") as folder:
-        table = MaskedTable(Path(folder) / "sentences.arrow", sentences, **reads)
-        if dev_metric is None:
-            if held_out is None:
-                raise ValueError("give held_out sentences or a dev_metric to choose the weights by")
-            apart = MaskedTable(Path(folder) / "held_out.arrow", held_out, **reads)
-            dev_metric = HeldOutLoss(adapter, apart, name=TOKEN_PROBABILITY, batch_size=settings.batch_size)
-        return fit(
-            SentenceTransformerTrainer,
-            model,
-            tasks=[Task("sentences", pd.DataFrame({"text": sentences}), head)],
-            tables=[table],
-            adapters=[adapter],
-            dev_metric=dev_metric,
-            metric=metric,
-            untrained=untrained,
-            settings=settings,
-            engine=engine or EngineSettings(),
-            max_steps=max_steps,
-            seed=seed,
-            precision=precision,
-            description=description,
-            checkpoints=checkpoints,
-        )
+    return fit_to_sentences(
+        model,
+        Task("sentences", pd.DataFrame({"text": sentences}), head),
+        adapter=adapter,
+        make_table=lambda path, texts: MaskedTable(path, texts, **reads),
+        sentences=sentences,
+        held_out=held_out,
+        held_out_metric=TOKEN_PROBABILITY,
+        dev_metric=dev_metric,
+        metric=metric,
+        untrained=untrained,
+        settings=settings,
+        engine=engine,
+        max_steps=max_steps,
+        seed=seed,
+        precision=precision,
+        description=description,
+        checkpoints=checkpoints,
+    )

@@ -3,21 +3,19 @@
 Gao, Yao & Chen 2021, "SimCSE: Simple Contrastive Learning of Sentence Embeddings".
 """
 
-import tempfile
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+from sentence_transformers import SentenceTransformer
 
 from embedtrain.losses import MultipleNegativesRankingLoss
 from embedtrain.training.adapter import LossAdapter
 from embedtrain.training.biencoder import tokenised
-from embedtrain.training.held_out import HeldOutLoss
+from embedtrain.training.held_out import fit_to_sentences
 from embedtrain.training.history import DevMetric, DevResult, History
 from embedtrain.training.settings import EngineSettings, TrainingSettings
 from embedtrain.training.tasks import Task
-from embedtrain.training.trainer import fit
 
 # Of a held-out sentence, to find itself among its batch: 1 would be certainty.
 FINDING_PROBABILITY = "finding_probability"
@@ -74,32 +72,26 @@ def train_simcse(
     if max_length is not None:
         model.max_seq_length = max_length
     try:
-        with tempfile.TemporaryDirectory(prefix="embedtrain-tokens-") as folder:
-            table = tokenised(model, task, Path(folder) / "sentences.arrow")
-            if dev_metric is None:
-                if held_out is None:
-                    raise ValueError("give held_out sentences or a dev_metric to choose the weights by")
-                apart = tokenised(model, Task("held out", twice(held_out), loss), Path(folder) / "held_out.arrow")
-                dev_metric = HeldOutLoss(
-                    adapter, apart, name=FINDING_PROBABILITY, batch_size=settings.batch_size, dropout=seed
-                )
-            return fit(
-                SentenceTransformerTrainer,
-                model,
-                tasks=[task],
-                tables=[table],
-                adapters=[adapter],
-                dev_metric=dev_metric,
-                metric=metric,
-                untrained=untrained,
-                settings=settings,
-                engine=engine or EngineSettings(),
-                max_steps=max_steps,
-                seed=seed,
-                precision=precision,
-                description=description,
-                checkpoints=checkpoints,
-            )
+        return fit_to_sentences(
+            model,
+            task,
+            adapter=adapter,
+            make_table=lambda path, texts: tokenised(model, Task("sentences", twice(texts), loss), path),
+            sentences=sentences,
+            held_out=held_out,
+            held_out_metric=FINDING_PROBABILITY,
+            dropout=seed,
+            dev_metric=dev_metric,
+            metric=metric,
+            untrained=untrained,
+            settings=settings,
+            engine=engine,
+            max_steps=max_steps,
+            seed=seed,
+            precision=precision,
+            description=description,
+            checkpoints=checkpoints,
+        )
     finally:
         model.max_seq_length = read_before
 

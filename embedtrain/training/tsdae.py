@@ -5,13 +5,12 @@ Sentence Embedding Learning".
 """
 
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import pandas as pd
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from embedtrain.data.noise import Noise
@@ -21,11 +20,10 @@ from embedtrain.models.decoders import Decoder, decoder_for
 from embedtrain.models.hardware import autocast
 from embedtrain.models.packing import backbone_of
 from embedtrain.training.denoising_rows import DenoisingTable
-from embedtrain.training.held_out import HeldOutLoss, reading_length
+from embedtrain.training.held_out import fit_to_sentences, reading_length
 from embedtrain.training.history import DevMetric, DevResult, History
 from embedtrain.training.settings import EngineSettings, TrainingSettings
 from embedtrain.training.tasks import Task
-from embedtrain.training.trainer import fit
 
 logger = logging.getLogger(__name__)
 
@@ -127,27 +125,22 @@ def train_tsdae(
         "seed": seed,
         "noise": noise,
     }
-    with tempfile.TemporaryDirectory(prefix="embedtrain-tokens-") as folder:
-        table = DenoisingTable(Path(folder) / "sentences.arrow", sentences, **reads)
-        if dev_metric is None:
-            if held_out is None:
-                raise ValueError("give held_out sentences or a dev_metric to choose the weights by")
-            apart = DenoisingTable(Path(folder) / "held_out.arrow", held_out, **reads)
-            dev_metric = HeldOutLoss(adapter, apart, name=TOKEN_PROBABILITY, batch_size=settings.batch_size)
-        return fit(
-            SentenceTransformerTrainer,
-            model,
-            tasks=[Task("sentences", pd.DataFrame({"text": sentences}), loss)],
-            tables=[table],
-            adapters=[adapter],
-            dev_metric=dev_metric,
-            metric=metric,
-            untrained=untrained,
-            settings=settings,
-            engine=engine or EngineSettings(),
-            max_steps=max_steps,
-            seed=seed,
-            precision=precision,
-            description=description,
-            checkpoints=checkpoints,
-        )
+    return fit_to_sentences(
+        model,
+        Task("sentences", pd.DataFrame({"text": sentences}), loss),
+        adapter=adapter,
+        make_table=lambda path, texts: DenoisingTable(path, texts, **reads),
+        sentences=sentences,
+        held_out=held_out,
+        held_out_metric=TOKEN_PROBABILITY,
+        dev_metric=dev_metric,
+        metric=metric,
+        untrained=untrained,
+        settings=settings,
+        engine=engine,
+        max_steps=max_steps,
+        seed=seed,
+        precision=precision,
+        description=description,
+        checkpoints=checkpoints,
+    )

@@ -69,7 +69,9 @@ def _fit_tsdae(work: AdaptWorkspace, model: SentenceTransformer, sentences: Any,
     kinds = parse_noise(options.noise)
     tokenizer = model.tokenizer
     if "mask" in kinds and tokenizer.mask_token_id is None:
-        raise UserError("--noise mask: this model's tokenizer has no mask token; expected another kind of noise")
+        raise UserError(
+            f"--noise mask: the tokenizer of {work.inputs.base.name} has no mask token; expected another kind of noise"
+        )
     noise = Noise(
         kinds,
         delete_ratio=options.delete_ratio,
@@ -83,6 +85,8 @@ def _fit_tsdae(work: AdaptWorkspace, model: SentenceTransformer, sentences: Any,
 
 
 def _fit_mlm(work: AdaptWorkspace, model: SentenceTransformer, sentences: Any, common: dict[str, Any]) -> History:
+    if model.tokenizer.mask_token_id is None:
+        raise UserError(f"--arms mlm: the tokenizer of {work.inputs.base.name} has no mask token; leave this arm out")
     return train_mlm(model, sentences, share=work.options.mask_share, **common)
 
 

@@ -3,14 +3,14 @@
 from dataclasses import asdict
 from pathlib import Path
 
-import pandas as pd
 from sentence_transformers import SentenceTransformer
 
 from embedtrain.pipelines.adapt.workspace import AdaptWorkspace
+from embedtrain.pipelines.train.making import for_loss
 from embedtrain.training.biencoder import train_tasks
 from embedtrain.training.history import History
 from embedtrain.training.loss_choice import LOSSES, build_loss
-from embedtrain.training.tasks import LABEL, Task
+from embedtrain.training.tasks import Task
 
 
 def supervise(work: AdaptWorkspace, *, stage: str, start: str | None) -> None:
@@ -36,10 +36,3 @@ def supervise(work: AdaptWorkspace, *, stage: str, start: str | None) -> None:
         )
 
     work.train(stage, start=start, used=used, fit=fit)
-
-
-def for_loss(rows: pd.DataFrame) -> pd.DataFrame:
-    """The two texts, and the score or label as the number that the loss takes."""
-    if "score" in rows:
-        return rows.drop(columns="score").assign(**{LABEL: rows["score"].astype("float32")})
-    return rows.assign(**{LABEL: rows["label"].astype("int64")}) if "label" in rows else rows

@@ -6,7 +6,7 @@ from sentence_transformers import SentenceTransformer
 from embedtrain.errors import UserError
 from embedtrain.losses import GISTEmbedLoss
 from embedtrain.models import load_biencoder
-from embedtrain.pipelines.train.inputs import TrainingTable, TrainInputs
+from embedtrain.pipelines.train.inputs import TrainInputs
 from embedtrain.pipelines.train.options import TrainOptions
 from embedtrain.training.adapter import LossAdapter
 from embedtrain.training.loss_choice import LOSSES, build_loss
@@ -44,7 +44,7 @@ def make_tasks(
         tasks.append(
             Task(
                 name=table.source,
-                table=_for_loss(table, rows),
+                table=for_loss(rows),
                 loss=loss.to(model.device),
                 batches=choice.batches,
                 guide=guide if choice.needs_guide else None,
@@ -64,11 +64,9 @@ def _guide(model: SentenceTransformer, inputs: TrainInputs) -> SentenceTransform
     return guide
 
 
-def _for_loss(table: TrainingTable, rows: pd.DataFrame) -> pd.DataFrame:
-    """The text columns in the loss's order and what it takes beside them as ``label``."""
-    number = table.kind.number_column
-    texts = [name for name in rows.columns if name != number]
-    if number is None:
-        return rows[texts]
-    targets = rows[number].astype("float32") if number == "score" else rows[number].astype("int64")
-    return rows[texts].assign(**{LABEL: targets})
+def for_loss(rows: pd.DataFrame) -> pd.DataFrame:
+    """The text columns in the loss's order and what it takes beside them, a score or a class, as ``label``."""
+    if "score" in rows:
+        return rows.drop(columns="score").assign(**{LABEL: rows["score"].astype("float32")})
+    # Dropped first, so that the label stands last whatever the file's order was.
+    return rows.drop(columns=LABEL).assign(**{LABEL: rows[LABEL].astype("int64")}) if LABEL in rows else rows
