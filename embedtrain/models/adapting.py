@@ -42,7 +42,12 @@ def freeze(model: nn.Module, pattern: str) -> ParameterCounts:
     """
     parameters = dict(model.named_parameters())
     frozen = _matching(pattern, list(parameters), option="--freeze", kind="parameter")
-    if not any(parameter.requires_grad for name, parameter in parameters.items() if name not in frozen):
+    # Sentence embeddings are made of the tokens' outputs: the transformer's own pooler stands aside and learns nothing.
+    if not any(
+        parameter.requires_grad
+        for name, parameter in parameters.items()
+        if name not in frozen and ".pooler." not in name
+    ):
         raise UserError(
             f"--freeze '{pattern}': {len(frozen)} of {len(parameters)} parameters have such a name, and nothing would "
             f"be left to train; there are {_some_of(parameters)}"
