@@ -19,12 +19,19 @@ Figures = dict[str, float | None]
 
 @dataclass(frozen=True)
 class Bar:
-    """What a figure has to reach: at least ``at_least``, or at most ``at_most``."""
+    """What a figure has to reach: at least ``at_least``, at most ``at_most``, or both."""
 
     key: str
     says: str
     at_least: float | None = None
     at_most: float | None = None
+
+    @property
+    def wanted(self) -> str:
+        """What is to be reached, in signs."""
+        if self.at_least is not None and self.at_most is not None:
+            return f"{self.at_least:g}-{self.at_most:g}"
+        return f">= {self.at_least:g}" if self.at_least is not None else f"<= {self.at_most:g}"
 
     def verdict(self, value: float | None) -> str:
         """HELD, MISSED or not measured."""
@@ -109,8 +116,7 @@ def write_record(record: Mapping[str, Any], output: Path) -> None:
 
 def print_bars(bars: Sequence[Bar], figures: Mapping[str, float | None]) -> None:
     """Each figure beside its bar."""
-    print(f"\n{'':66}{'bar':>8} {'figure':>8}")
+    print(f"\n{'':66}{'bar':>16} {'figure':>8}")
     for bar in bars:
-        wanted = f">= {bar.at_least:g}" if bar.at_least is not None else f"<= {bar.at_most:g}"
         value = figures.get(bar.key)
-        print(f"{bar.says:66}{wanted:>8} {'' if value is None else f'{value:.3g}':>8}  {bar.verdict(value)}")
+        print(f"{bar.says:66}{bar.wanted:>16} {'' if value is None else f'{value:.4g}':>8}  {bar.verdict(value)}")

@@ -36,5 +36,5 @@ def processor() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what the figures depend on."""
-    names = ("embedtrain", "torch", "sentence-transformers", "transformers", "accelerate", "numpy")
+    names = ("embedtrain", "torch", "sentence-transformers", "transformers", "accelerate", "mteb", "numpy")
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}

@@ -3,6 +3,7 @@
 import os
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ from embedtrain.data import read_scored_pairs
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def data_folder() -> Path:
-    """The folder with the real data; the benchmark ends where there is none."""
+def data_folder(needed: Sequence[str] = ("stsb", "medquad")) -> Path:
+    """The folder with the real data; the benchmark ends where a part that it needs is not there."""
     folder = Path(os.environ.get("EMBEDTRAIN_DATA", ROOT.parent / "shared" / "data"))
-    for needed in ("stsb", "medquad"):
-        if not (folder / needed).is_dir():
-            sys.exit(f"no data at {folder / needed}: set EMBEDTRAIN_DATA to the folder that holds stsb/ and medquad/")
+    for part in needed:
+        if not (folder / part).is_dir():
+            held = " and ".join(f"{name}/" for name in needed)
+            sys.exit(f"no data at {folder / part}: set EMBEDTRAIN_DATA to the folder that holds {held}")
     return folder
 
 

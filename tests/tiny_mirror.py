@@ -73,6 +73,44 @@ def retrieval(folder, *, ranked=False):
         write(folder / "top_ranked.parquet", candidates)
 
 
+def multilabel(folder):
+    for split, rows in (("train", 40), ("test", 20)):
+        labels = [[n % 3, 3] if n % 2 else [n % 3] for n in range(rows)]
+        write(folder / f"{split}.parquet", {"text": [sentence(n) for n in range(rows)], "label": labels})
+
+
+def regression(folder):
+    for split, rows in (("train", 30), ("test", 12)):
+        columns = {"text": [sentence(n) for n in range(rows)], "value": [n % 7 for n in range(rows)]}
+        write(folder / f"{split}.csv", columns)
+
+
+def instructed(folder):
+    """Each query in one of three levels of instruction."""
+    retrieval(folder)
+    queries = [f"q{n}-v{n}" for n in (1, 2, 3)]
+    texts = {"_id": queries, "text": [sentence(n) for n in range(3)], "instruction": ["all of it"] * 3}
+    write(folder / "queries.jsonl", texts)
+    qrels = {"query-id": queries, "corpus-id": ["d0", "d1", "d2"], "score": [1, 1, 1]}
+    write(folder / "qrels" / "test.tsv", qrels)
+
+
+def instructions(folder):
+    """Each query twice, the second with a changed instruction that makes a document irrelevant."""
+    retrieval(folder)
+    queries = [f"q{n}-{version}" for n in (1, 2) for version in ("og", "changed")]
+    told = ["all of it", "nothing about rivers"] * 2
+    texts = [sentence(1)] * 2 + [sentence(4)] * 2
+    write(folder / "queries.jsonl", {"_id": queries, "text": texts, "instruction": told})
+    documents = ["d1", "d2", "d1", "d2", "d4", "d5", "d4", "d5"]
+    judged = [query for query in queries for _ in range(2)]
+    qrels = {"query-id": judged, "corpus-id": documents, "score": [1, 1, 1, 0, 1, 1, 0, 1]}
+    write(folder / "qrels" / "test.tsv", qrels)
+    candidates = {"query-id": queries, "corpus-ids": [["d1", "d2", "d3", "d4", "d5"]] * 4}
+    write(folder / "top_ranked.parquet", candidates)
+    write(folder / "qrel_diff.jsonl", {"query-id": ["q1", "q2"], "corpus-ids": [["d2"], ["d4"]]})
+
+
 def bitext(folder):
     first, second = pairs(8)
     return write(folder / "test.tsv", {"sentence1": first, "sentence2": second})

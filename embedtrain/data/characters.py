@@ -1,5 +1,6 @@
 """What kind a character is where words are told apart: white space, punctuation, or of a script without spaces."""
 
+import re
 import unicodedata
 
 import numpy as np
@@ -29,6 +30,8 @@ _UNSPACED = (
     (0x1AFF0, 0x1B16F),  # Kana
 )
 _VOICING_OF_HALF_WIDTH = (0xFF9E, 0xFF9F)
+# A letter of a script that is written without spaces between words.
+UNSPACED_LETTER = re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in (*_HAN, *_UNSPACED)) + "]")
 _ZERO_WIDTH_SPACE = 0x200B  # parts words in Thai and Khmer
 
 

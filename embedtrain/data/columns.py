@@ -70,7 +70,8 @@ def find_by_name(header: Sequence[str], *, kind: Kind, columns: Mapping[str, str
             problems.add(f"{label}: the column '{theirs}' stands {header.count(theirs)} times in the header")
         elif theirs not in header:
             asked = f", which --columns {ours}={theirs} asks for" if ours in columns else ""
-            cure = did_you_mean(theirs, free) or f"; if it has another name, give --columns {ours}=NAME"
+            mapped = f"; if it has another name, give --columns {ours}=NAME" if kind.can_be_mapped else ""
+            cure = did_you_mean(theirs, free) or mapped
             problems.add(f"{label}: there is no column '{theirs}'{asked}; found {', '.join(header)}{cure}")
     problems.raise_if_any()
     return wanted
@@ -130,6 +131,10 @@ def no_header(first: Sequence[str], *, delimiter: str, wanted: Mapping[str, str]
     """What to say when the first line names none of the wanted columns: misspelt, other names, or no header at all."""
     near = {theirs: hint for theirs in wanted.values() if (hint := did_you_mean(theirs, first))}
     spelling = "; ".join(f"{theirs}{hint}" for theirs, hint in near.items())
+    found = f"none of the columns {', '.join(wanted.values())} stands in the first line, which reads "
+    found += f"'{delimiter.join(first)[:_SHOWN_CHARACTERS]}'"
+    if not kind.can_be_mapped:
+        return f"{found}; {spelling}" if spelling else found
     positions = likely_positions(first, wanted=list(wanted), number_column=kind.number_column)
     as_data = (
         f"if it is data and the file has no header, give {mapping_flag(positions)}"
@@ -137,8 +142,7 @@ def no_header(first: Sequence[str], *, delimiter: str, wanted: Mapping[str, str]
         else f"if it is data, it has {len(first)} of the {len(wanted)} fields that {kind.name} need"
     )
     return (
-        f"none of the columns {', '.join(wanted.values())} stands in the first line, which reads "
-        f"'{delimiter.join(first)[:_SHOWN_CHARACTERS]}'; {spelling + '; ' if spelling else ''}{as_data}; "
+        f"{found}; {spelling + '; ' if spelling else ''}{as_data}; "
         f"if it is a header, say which column is which: {mapping_flag(dict.fromkeys(wanted, 'NAME'))}"
     )
 

@@ -91,7 +91,7 @@ def read_delimited(path: Path, *, delimiter: str, kind: Kind, columns: Mapping[s
 
 def read_lines(path: Path, *, label: str) -> pd.DataFrame:
     """Read one sentence a line into the column ``text``, index ``row`` (line number from 1); a blank line is ``""``."""
-    lines = _split_lines(read_utf8(path, label=label))
+    lines = split_lines(read_utf8(path, label=label))
     return pd.DataFrame({"text": lines}, index=pd.RangeIndex(1, len(lines) + 1, name="row"), dtype=object)
 
 
@@ -112,14 +112,15 @@ def _looks_quoted(field: str) -> bool:
     return field[:1] == field[-1:] == '"' and '""' in inside and '"' not in inside.replace('""', "")
 
 
-def _split_lines(text: str) -> list[str]:
+def split_lines(text: str) -> list[str]:
+    """The lines of a text, ended by line feeds with or without carriage returns; the last may end or not."""
     # str.splitlines would also cut at form feeds and at U+2028, which are characters of the text.
     lines = re.split(r"\r?\n", text if "\n" in text else text.replace("\r", "\n"))
     return lines[:-1] if lines[-1] == "" else lines
 
 
 def _tsv_lines(text: str) -> Iterator[_Line]:
-    return (_Line(number, line.split("\t")) for number, line in enumerate(_split_lines(text), start=1))
+    return (_Line(number, line.split("\t")) for number, line in enumerate(split_lines(text), start=1))
 
 
 def _csv_lines(text: str, *, label: str) -> Iterator[_Line]:

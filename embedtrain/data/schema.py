@@ -19,6 +19,7 @@ class Kind:
         number_column: ``"score"`` (any number of the stated range), ``"label"``, or None.
         takes_negatives: Whether ``negative``, or ``negative_1`` to ``negative_n``, follow the text columns.
         has_classes: Whether ``label`` names a class (a word or a whole number) instead of being 0 or 1.
+        can_be_mapped: Whether the user can say with ``--columns`` how a file calls these columns.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Kind:
     number_column: str | None = None
     takes_negatives: bool = False
     has_classes: bool = False
+    can_be_mapped: bool = True
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from embedtrain.data.schema import LABELLED_PAIRS, LABELLED_SENTENCES, POSITIVE_PAIRS, SCORED_PAIRS, TRIPLETS, Kind
+from embedtrain.evaluation.correlations import resampled_correlations
 from embedtrain.evaluation.pairs import average_precision, resampled_average_precision
 from embedtrain.evaluation.resampling import Floats, Interval, percentile_interval, resample_counts
-from embedtrain.evaluation.statistics import pearson, resampled_correlations, spearman
+from embedtrain.evaluation.statistics import pearson, spearman
 from embedtrain.evaluation.sts import cosine_of_pairs, score_predictions
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from embedtrain.evaluation.retrieval import RetrievalTask
 from embedtrain.mining.bm25 import tokenize
+from embedtrain.progress import progress
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -45,7 +45,7 @@ def bm25_search(task: RetrievalTask, *, depth: int) -> Ranked:
     index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
     index.index((documents, number_of), show_progress=False)
     own = dict(task.own.tolist())
-    for row, query in enumerate(tqdm(task.queries, desc="BM25", unit="query", delay=5, disable=None)):
+    for row, query in enumerate(progress(task.queries, what="BM25", unit="query")):
         terms = [number_of[term] for term in tokenize(query) if term in number_of]
         if not terms:
             continue

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 # 1 % for small encoders and up to 5 % for deep ones (autocast up to 17 %); a step done otherwise takes far more.
 TRIAL_TOLERANCE = 0.1
 TRIAL_LENGTHS = (7, 20, 1, 12)
+
+Output = Literal["scores", "sentence_embedding"]
 
 
 class FusedEncoder(nn.Module):
@@ -72,23 +74,25 @@ def _added(mask: Tensor | None) -> Tensor | None:
 
 
 @contextmanager
-def fused(model: nn.Module, *, token_budget: int) -> Iterator[bool]:
-    """Let a cross-encoder's encoder run fused while the context lasts, where its architecture allows it.
+def fused(model: nn.Module, *, token_budget: int, output: Output = "scores") -> Iterator[bool]:
+    """Let a model's encoder run fused while the context lasts, where its architecture allows it.
 
     For a CPU with bf16 instructions, inside ``torch.inference_mode`` and bf16 autocast. The architecture has to be
     built like BERT; whether the outputs are then those of the model itself is tried on a few texts first. The weights
     are copied: what is changed in the model meanwhile has no effect.
 
     Args:
-        model: A CrossEncoder, or whatever else maps token features to ``scores``, in evaluation mode.
+        model: A CrossEncoder, a SentenceTransformer or whatever else maps token features to ``output``, in evaluation
+            mode.
         token_budget: Tokens of a full batch.
+        output: What is wanted of the model's outputs.
 
     Yields:
         Whether the encoder is fused.
     """
     transformer = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
     backbone = None if transformer is None else transformer.base_model
-    stand_in = None if backbone is None else _stand_in(model, backbone, token_budget)
+    stand_in = None if backbone is None else _stand_in(model, backbone, token_budget, output)
     if backbone is None or stand_in is None:
         yield False
         return
@@ -106,17 +110,18 @@ def _in_place(backbone: Any, encoder: nn.Module) -> Iterator[None]:
         backbone.encoder = own
 
 
-def _stand_in(model: nn.Module, backbone: Any, token_budget: int) -> FusedEncoder | None:
+def _stand_in(model: nn.Module, backbone: Any, token_budget: int, output: Output) -> FusedEncoder | None:
     """A fused encoder that gives what the model's own gives, for the first token alone where no other is looked at."""
     expected: list[Tensor] | None = None
-    for first_only in (True, False):
+    # Embeddings may be wanted of every token, too.
+    for first_only in (True, False) if output == "scores" else (False,):
         try:
             made = FusedEncoder(backbone.encoder, first_only=first_only, token_budget=token_budget)
             if expected is None:
                 with torch.autocast("cpu", enabled=False):
-                    expected = _trial(model, backbone)
+                    expected = _trial(model, backbone, output)
             with _in_place(backbone, made):
-                found = _trial(model, backbone)
+                found = _trial(model, backbone, output)
         except Exception as error:  # An architecture that was never tried may fail in any way.
             reason = (str(error).splitlines() or [""])[0]
             logger.debug("the encoder cannot be fused: %s: %s", type(error).__name__, reason)
@@ -127,8 +132,8 @@ def _stand_in(model: nn.Module, backbone: Any, token_budget: int) -> FusedEncode
     return None
 
 
-def _trial(model: nn.Module, backbone: Any) -> list[Tensor]:
-    """Scores of a few texts of various lengths, and what the backbone makes of their first tokens."""
+def _trial(model: nn.Module, backbone: Any, output: Output) -> list[Tensor]:
+    """Outputs for a few texts of various lengths, and what the backbone makes of their first tokens."""
     config = backbone.config
     padding = config.pad_token_id or 0
     ids = torch.randint(config.vocab_size - 1, (len(TRIAL_LENGTHS), max(TRIAL_LENGTHS)), generator=_generator())
@@ -136,7 +141,7 @@ def _trial(model: nn.Module, backbone: Any) -> list[Tensor]:
     mask = torch.arange(max(TRIAL_LENGTHS)) < torch.tensor(TRIAL_LENGTHS)[:, None]
     features = {"input_ids": ids.masked_fill(~mask, padding), "attention_mask": mask.long()}
     first = backbone(**features).last_hidden_state[:, 0]
-    return [model(dict(features))["scores"].float(), first.float()]
+    return [model(dict(features))[output].float(), first.float()]
 
 
 def _generator() -> torch.Generator:

@@ -10,12 +10,12 @@ from scipy import stats
 from embedtrain.evaluation import (
     Interval,
     bootstrap_correlation,
+    correlations,
     paired_bootstrap_difference,
     paired_bootstrap_over_seeds,
     pearson,
     resampling,
     spearman,
-    statistics,
 )
 
 OURS = {"spearman": spearman, "pearson": pearson}
@@ -49,7 +49,7 @@ def test_correlations_equal_scipy(method, pairs):
 @pytest.mark.parametrize("pairs", [3, 8, 200])
 def test_every_resample_equals_scipy(method, pairs):
     prediction, gold = tied_pairs(pairs, seed=pairs)
-    resampled = statistics.resampled_correlations([prediction], gold, method=method, samples=100, seed=7)[0]
+    resampled = correlations.resampled_correlations([prediction], gold, method=method, samples=100, seed=7)[0]
     drawn = np.random.default_rng(7).integers(0, pairs, size=(100, pairs))
     expected = [scipy_correlation(prediction[rows], gold[rows], method) for rows in drawn]
     np.testing.assert_allclose(resampled, expected, rtol=0, atol=1e-12)
@@ -166,7 +166,7 @@ def test_a_constant_series_ranks_nothing(method):
 @pytest.mark.parametrize("method", ["spearman", "pearson"])
 def test_a_resample_of_one_pair_drawn_again_and_again_ranks_nothing(method):
     series = np.array([0.1, 0.7, 1.0])  # the mean of three times 0.1 is not 0.1 in floats
-    resampled = statistics.resampled_correlations([series], series, method=method, samples=200, seed=0)[0]
+    resampled = correlations.resampled_correlations([series], series, method=method, samples=200, seed=0)[0]
     drawn = np.random.default_rng(0).integers(0, 3, size=(200, 3))
     same = (drawn == drawn[:, :1]).all(axis=1)
     assert same.any()

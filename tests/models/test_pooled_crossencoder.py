@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import SAMPLES
-from sentence_transformers import CrossEncoder
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 
 from embedtrain.data import read_scored_pairs
+from embedtrain.errors import UserError
 from embedtrain.mining.labeling import score_pairs
 from embedtrain.models import ModelSource, load_crossencoder, resolve_model
 from embedtrain.models.pooled_crossencoder import make_pooled_crossencoder
@@ -48,6 +50,29 @@ def test_the_score_is_a_sigmoid_over_the_pooled_tokens_of_both_texts(source, poo
     np.testing.assert_allclose(predicted, expected, atol=1e-5)
     assert model.num_labels == 1
     assert np.std(expected) > 1e-3
+
+
+def test_it_pools_as_the_encoder_does_and_has_an_output_for_each_class(source, tmp_path):
+    encoder = SentenceTransformer(source.location, device="cpu")
+    encoder[1] = Pooling(32, "max")
+    encoder.save(str(tmp_path / "max"))
+    model = make_pooled_crossencoder(resolve_model(str(tmp_path / "max")), pooling="own", device="cpu", outputs=3)
+    assert model[1].pooling_mode == "max"
+    tokens = model.tokenizer(FIRST[0], SECOND[0], return_tensors="pt")
+    with torch.no_grad():
+        states = model[0].model.eval()(**tokens).last_hidden_state[0]
+        expected = model[2].linear(states.max(dim=0).values).numpy()
+    found = model.predict([(FIRST[0], SECOND[0])], show_progress_bar=False)
+    np.testing.assert_allclose(found[0], expected, atol=1e-5)
+    assert model.num_labels == 3
+
+
+def test_an_encoder_that_is_no_transformer_is_refused(tmp_path, source):
+    tokenizer = SentenceTransformer(source.location, device="cpu").tokenizer
+    static = StaticEmbedding(tokenizer.backend_tokenizer, embedding_dim=8)
+    SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "static"))
+    with pytest.raises(UserError, match="its first part is StaticEmbedding, expected a transformer"):
+        make_pooled_crossencoder(resolve_model(str(tmp_path / "static")), pooling="own", device="cpu")
 
 
 def test_it_starts_from_the_encoders_weights_and_near_a_half(source, tiny_model):

@@ -189,21 +189,6 @@ def test_too_few_resamples_for_so_many_sets_are_told(tiny_model, other_model, sc
     assert "--bootstrap-samples 240" in warning
 
 
-def test_pairs_that_were_trained_on_are_told(tiny_model, scored, tmp_path):
-    path, frame = scored
-    train = tmp_path / "train.csv"
-    other = pd.DataFrame({"sentence1": [frame["sentence1"][9]], "sentence2": ["something else"], "score": [1]})
-    pd.concat([frame.head(2), other]).to_csv(train, index=False)
-    options = STSOptions(model=[str(tiny_model)], data=[str(path)], train_data=[str(train)], **common())
-    told = " ".join(evaluate_sts(options).metrics["warnings"])
-    assert f"2 pairs of {train} stand in {path} too" in told
-    assert repr(frame["sentence1"][0][:80]) in told
-    assert f"sentence of {train} stands in {path} too" in told
-    frame.to_csv(train, index=False)
-    told = " ".join(evaluate_sts(options).metrics["warnings"])
-    assert "what is measured there is memory" in told
-
-
 def test_dimensions_that_a_model_does_not_have_are_left_out_and_told(tiny_model, scored):
     options = STSOptions(model=[str(tiny_model)], data=[str(scored[0])], dims=[4, 32, 64], number_types=[], **common())
     found = evaluate_sts(options).metrics

@@ -8,6 +8,9 @@ from label_models import save_cross_encoder
 
 from embedtrain.cli import main
 from embedtrain.cli_evaluate import gathered
+from embedtrain.errors import UserError
+from embedtrain.pipelines.evaluate.options import STSOptions
+from embedtrain.pipelines.evaluate.sts import evaluate_sts
 
 TEST = str(SAMPLES / "en_test.tsv")
 
@@ -43,7 +46,7 @@ def run(tmp_path, tiny_model, capsys, monkeypatch):
         (["--score-range", "5", "0"], "the lower one first"),
         (["--score-range", "0", "1"], "give --score-range 0 5"),
         (["--columns", "sentense1=a"], "did you mean 'sentence1'"),
-        (["--train-data", "none.tsv"], "none.tsv: no such file"),
+        (["--train-data", "none.tsv"], "--train-data (none.tsv): no such file"),
         (["--modell", "x"], "did you mean '--model'"),
         (["--output", TEST], "this is a file, expected a folder"),
     ],
@@ -112,10 +115,11 @@ def test_output_is_no_input(run, tmp_path, tiny_model):
     assert (code, "this is the input of --model" in shown) == (2, True)
 
 
-def test_several_processes_are_refused(run, monkeypatch):
+def test_several_processes_that_do_not_help_each_other_are_refused(tiny_model, monkeypatch):
+    """The command line has them help the first one; a script's processes would each do everything."""
     monkeypatch.setenv("WORLD_SIZE", "2")
-    code, shown = run()
-    assert (code, "this command works in one" in shown) == (2, True)
+    with pytest.raises(UserError, match="this command works in one"):
+        evaluate_sts(STSOptions(model=[str(tiny_model)], data=[TEST]))
 
 
 def test_an_unknown_kind_gets_the_nearest_spelling(capsys):

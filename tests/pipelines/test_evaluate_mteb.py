@@ -129,15 +129,41 @@ def test_own_classes_with_a_training_file(run, tmp_path):
     assert metrics_of(tmp_path)["tasks"][0]["scores"].popitem()[1] > 0.5  # it has seen them
 
 
-@pytest.mark.parametrize("kind", ["retrieval", "reranking", "summarization"])
+@pytest.mark.parametrize("kind", ["retrieval", "reranking", "summarization", "multilabel-classification", "regression"])
 def test_own_folders_as_tasks(run, tmp_path, kind):
     if kind == "summarization":
         tiny.summaries(tmp_path / "faq")
+    elif kind == "multilabel-classification":
+        tiny.multilabel(tmp_path / "faq")
+    elif kind == "regression":
+        for split in ("train", "test"):
+            columns = {"text": [tiny.sentence(n) for n in range(20)], "label": [n % 7 / 2 for n in range(20)]}
+            tiny.write(tmp_path / "faq" / f"{split}.csv", columns)
     else:
         tiny.retrieval(tmp_path / "faq", ranked=kind == "reranking")
-    code, _ = run("--custom", tmp_path / "faq", "--type", kind)
-    assert code == 0
+    code, said = run("--custom", tmp_path / "faq", "--type", kind)
+    assert code == 0, said
     assert metrics_of(tmp_path)["tasks"][0]["task"] == "faq"
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("regression", "train and test"), ("reranking", "top_ranked")])
+def test_types_that_take_a_folder(run, tmp_path, kind, expected):
+    path = tiny.write(tmp_path / "x.csv", {"text": ["a"], "label": [1]})
+    code, said = run("--custom", path, "--type", kind)
+    assert (code, f"{kind} takes a folder with" in said, expected in said) == (2, True, True)
+
+
+def test_published_scores_that_belong_to_nothing_are_told(run, mirror, tmp_path, tiny_model):
+    columns = {"task": ["STSBenchmark"], "split": ["test"], "subset": ["default"], "main_score": [0.5]}
+    reference = tiny.write(tmp_path / "scores.csv", {"model": ["someone/else"], **columns})
+    code, said = run("--data-root", mirror, "--tasks", "STSBenchmark", "--reference", reference)
+    assert code == 0
+    assert "none of its 1 rows is of the models" in said
+    assert "someone/else; measured were local/" in said
+    reference = tiny.write(tmp_path / "scores.csv", {"model": [tiny_model.parent.name], **columns})
+    code, said = run("--data-root", mirror, "--tasks", "STSBenchmark", "--reference", reference)
+    assert "50.00" in said
+    assert "none of its" not in said
 
 
 def test_mistakes_are_shown_together_before_a_model_is_loaded(run, mirror, tmp_path, tiny_model, monkeypatch):
@@ -217,3 +243,23 @@ def test_export_of_unknown_names(tmp_path, capsys):
     assert main(["mteb", "export", "--tasks", "STSBenchmerk", "--to", str(tmp_path / "m")]) == 2
     assert "did you mean 'STSBenchmark'" in capsys.readouterr().err
     assert main(["mteb", "exprt", "--to", "x"]) == 2
+
+
+def test_a_score_that_is_no_number_is_told_with_its_task(run, tmp_path):
+    columns = {"sentence1": ["same"] * 12, "sentence2": ["same"] * 12, "score": list(range(12))}
+    code, said = run("--custom", tiny.write(tmp_path / "own.tsv", columns), "--type", "sts")
+    assert code == 2
+    assert "task own, default test: mteb gives no number as cosine_spearman" in said
+
+
+def test_every_score_has_its_interval_and_the_same_seed_gives_the_same(run, mirror, tmp_path):
+    run("--data-root", mirror)
+    scores = pd.read_csv(tmp_path / "run" / "scores.csv")
+    assert (scores["low"] <= scores["main_score"] + 1e-5).all()
+    assert (scores["main_score"] <= scores["high"] + 1e-5).all()
+    before = metrics_of(tmp_path)
+    run("--data-root", mirror)
+    assert metrics_of(tmp_path)["main"] == before["main"]
+    run("--data-root", mirror, "--seed", "7")
+    assert metrics_of(tmp_path)["main"] != before["main"]
+    assert "STSBenchmark" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")

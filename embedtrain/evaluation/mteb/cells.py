@@ -56,12 +56,13 @@ def as_id(value: object) -> str | None:
 
 def _kind(columns: Sequence[Column], optional: Sequence[Column]) -> Kind:
     names = tuple(column.name for column in columns)
-    kinds = [Kind("the task's data", names)]
+    kinds = [Kind("the task's data", names, can_be_mapped=False)]
     # With all of the optional columns first, then with each alone, then with none.
     for some in ([*optional], *([column] for column in optional if len(optional) > 1)):
         if some:
-            kinds.insert(len(kinds) - 1, Kind("the task's data", (*names, *(column.name for column in some))))
-    return kinds[0] if len(kinds) == 1 else AnyOf("the task's data", (), kinds=tuple(kinds))
+            more = (*names, *(column.name for column in some))
+            kinds.insert(len(kinds) - 1, Kind("the task's data", more, can_be_mapped=False))
+    return kinds[0] if len(kinds) == 1 else AnyOf("the task's data", (), can_be_mapped=False, kinds=tuple(kinds))
 
 
 def _plain(value: Any) -> Any:

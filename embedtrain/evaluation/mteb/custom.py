@@ -19,6 +19,8 @@ CustomType = Literal[
     "sts",
     "pair-classification",
     "classification",
+    "multilabel-classification",
+    "regression",
     "clustering",
     "retrieval",
     "reranking",
@@ -26,7 +28,12 @@ CustomType = Literal[
     "summarization",
 ]
 _MIN_ROWS_OF_A_CLASS = 10
-_FOLDERS_ONLY = ("retrieval", "reranking")
+_FOLDERS_ONLY: Mapping[str, str] = {
+    "retrieval": "corpus, queries and qrels/test",
+    "reranking": "corpus, queries, qrels/test and top_ranked",
+    "multilabel-classification": "train and test",
+    "regression": "train and test",
+}
 
 
 def custom_data(source: str, kind: CustomType) -> LocalData:
@@ -36,7 +43,8 @@ def custom_data(source: str, kind: CustomType) -> LocalData:
     pair-classification; ``text`` and ``label`` for classification and clustering; ``sentence1`` and ``sentence2`` for
     bitext-mining; ``text``, ``human_summaries``, ``machine_summaries`` and ``relevance`` for summarization. A folder
     holds ``test``, and for classification ``train``; or corpus, queries and qrels. Classification of a single file is
-    judged by cross-validation.
+    judged by cross-validation. What multilabel-classification (lists of labels) and regression (numbers) learn from is
+    always a table ``train``.
 
     Args:
         source: The file or folder; the task is called by its name.
@@ -51,7 +59,7 @@ def custom_data(source: str, kind: CustomType) -> LocalData:
         splits_itself = kind == "classification" and folder.table("train", "default") is None
     elif path.is_file():
         if kind in _FOLDERS_ONLY:
-            raise UserError(f"--custom {source}: {kind} takes a folder with corpus, queries and qrels/test")
+            raise UserError(f"--custom {source}: {kind} takes a folder with {_FOLDERS_ONLY[kind]}")
         if path.suffix.lower() not in ENDINGS:
             raise UserError(f"--custom {source}: unknown ending '{path.suffix}', expected {', '.join(ENDINGS)}")
         folder, splits_itself = TaskFolder(path.parent, single=path), kind == "classification"
@@ -107,6 +115,8 @@ def _task(name: str, kind: CustomType, *, revision: str, cross_validates: bool) 
 
 def _kinds() -> Mapping[str, tuple[Any, Any, Any, str]]:
     from mteb import abstasks
+    from mteb.abstasks.multilabel_classification import AbsTaskMultilabelClassification
+    from mteb.abstasks.regression import AbsTaskRegression
     from mteb.abstasks.text.bitext_mining import AbsTaskBitextMining
     from mteb.abstasks.text.summarization import AbsTaskSummarization
 
@@ -114,6 +124,8 @@ def _kinds() -> Mapping[str, tuple[Any, Any, Any, str]]:
         "sts": (abstasks.AbsTaskSTS, "STS", "t2t", "cosine_spearman"),
         "pair-classification": (abstasks.AbsTaskPairClassification, "PairClassification", "t2t", "max_ap"),
         "classification": (abstasks.AbsTaskClassification, "Classification", "t2c", "accuracy"),
+        "multilabel-classification": (AbsTaskMultilabelClassification, "MultilabelClassification", "t2c", "accuracy"),
+        "regression": (AbsTaskRegression, "Regression", "t2c", "kendalltau"),
         "clustering": (abstasks.AbsTaskClustering, "Clustering", "t2c", "v_measure"),
         "retrieval": (abstasks.AbsTaskRetrieval, "Retrieval", "t2t", "ndcg_at_10"),
         "reranking": (abstasks.AbsTaskRetrieval, "Reranking", "t2t", "map_at_1000"),
@@ -124,6 +136,7 @@ def _kinds() -> Mapping[str, tuple[Any, Any, Any, str]]:
 
 _ATTRIBUTES: Mapping[str, Mapping[str, Any]] = {
     "pair-classification": {"label_column_name": "label"},
+    "regression": {"label_column_name": "label"},
     # All of the rows, where mteb's own, large tasks take a part.
     "clustering": {
         "input_column_name": "text",

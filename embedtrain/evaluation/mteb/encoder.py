@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mteb.models import ModelMeta, SentenceTransformerEncoderWrapper
 from mteb.models.abs_encoder import get_prompt_name
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from embedtrain.evaluation.mteb.batches import default_token_budget, quick, token_batches, token_lengths
 from embedtrain.evaluation.mteb.embedding_cache import EmbeddingCache, Floats
 from embedtrain.evaluation.mteb.offline import quiet_libraries
 from embedtrain.models import ModelSource, autocast
-from embedtrain.models.packing import packed
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -28,18 +32,25 @@ _NAMELESS = {"model", "models", "st", "final", "checkpoint"}
 class LocalEncoder(SentenceTransformerEncoderWrapper):
     """A SentenceTransformer that computes each text once, whatever tasks it stands in.
 
-    Prompts are chosen by mteb's rules. Texts are encoded in batches of like length.
+    Prompts are chosen by mteb's rules. Texts are encoded in batches of like length, without padding or, on a CPU in
+    bf16, by fused layers.
 
     Args:
         model: The model, on its device.
         meta: What result files say about it.
         cache: Its embeddings.
         precision: Of matrix products, ``fp32``, ``tf32`` or ``bf16``.
-        batch_size: Texts encoded at a time.
+        batch_size: Texts encoded at a time; by default as many as a like number of tokens has.
     """
 
     def __init__(
-        self, model: SentenceTransformer, *, meta: ModelMeta, cache: EmbeddingCache, precision: str, batch_size: int
+        self,
+        model: SentenceTransformer,
+        *,
+        meta: ModelMeta,
+        cache: EmbeddingCache,
+        precision: str,
+        batch_size: int | None = None,
     ) -> None:
         with quiet_libraries():
             super().__init__(model)
@@ -47,6 +58,21 @@ class LocalEncoder(SentenceTransformerEncoderWrapper):
         self.cache = cache
         self.precision = precision
         self.batch_size = batch_size
+        self.token_budget = default_token_budget(self.model.device.type)
+        self._is_working = False
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Prepare the model once for all that is encoded while the context lasts; nobody else may use it meanwhile."""
+        if self._is_working:
+            yield
+            return
+        with quick(self.model, precision=self.precision, token_budget=self.token_budget):
+            self._is_working = True
+            try:
+                yield
+            finally:
+                self._is_working = False
 
     def encode(
         self,
@@ -60,30 +86,50 @@ class LocalEncoder(SentenceTransformerEncoderWrapper):
     ) -> Floats:
         """As mteb's wrapper does, for the texts that are not in the cache yet; float32 (texts, dim)."""
         texts = [text for batch in inputs for text in batch["text"]]
-
-        def compute(missing: list[str]) -> Floats:
-            with autocast(self.model.device.type, self.precision), packed(self.model):
-                loader = DataLoader(_Texts(missing), batch_size=self.batch_size)
-                made = super(LocalEncoder, self).encode(
-                    loader,
-                    task_metadata=task_metadata,
-                    hf_split=hf_split,
-                    hf_subset=hf_subset,
-                    prompt_type=prompt_type,
-                    batch_size=self.batch_size,
-                    show_progress_bar=False,
-                )
-            return np.asarray(made, dtype=np.float32)
-
+        of_task = {"task_metadata": task_metadata, "hf_split": hf_split, "hf_subset": hf_subset}
+        compute = partial(self.compute, prompt_type=prompt_type, **of_task)
         return self.cache.embeddings(texts, compute, context=self._context(task_metadata, prompt_type))
+
+    def compute(self, texts: list[str], *, task_metadata: Any, prompt_type: Any = None, **of_task: Any) -> Floats:
+        """Embeddings of one text or more, whatever the cache holds; float32 (texts, dim)."""
+        made: Floats | None = None
+        with self.working(), autocast(self.model.device.type, self.precision):
+            for places in self._batches(texts, self._prompt(task_metadata, prompt_type)):
+                batch = DataLoader(_Texts([texts[place] for place in places]), batch_size=len(places))
+                some = super().encode(
+                    batch,
+                    task_metadata=task_metadata,
+                    prompt_type=prompt_type,
+                    batch_size=len(places),
+                    show_progress_bar=False,
+                    **of_task,
+                )
+                if made is None:
+                    made = np.empty((len(texts), some.shape[1]), dtype=np.float32)
+                made[places] = some
+        assert made is not None
+        return made
+
+    def _batches(self, texts: list[str], prompt: str) -> Iterator[NDArray[np.int64]]:
+        lengths = token_lengths(self.model, texts, prompt=prompt)
+        if self.batch_size is None:
+            return token_batches(lengths, budget=self.token_budget)
+        order = np.argsort(-lengths, kind="stable")
+        return iter(np.split(order, range(self.batch_size, len(order), self.batch_size)))
+
+    def _prompt(self, task_metadata: Any, prompt_type: Any) -> str:
+        """What mteb puts before each text."""
+        prompts = self.model_prompts or {}
+        name = get_prompt_name(prompts, task_metadata, prompt_type)
+        return (prompts.get(name) or "") if name else ""
 
     def _context(self, task_metadata: Any, prompt_type: Any) -> str:
         """What an embedding depends on besides the text: the prompt, and the route of a model with several."""
         prompts = self.model_prompts or {}
-        name = get_prompt_name(prompts, task_metadata, prompt_type)
         has_routes = any(type(module).__name__ == "Router" for module in self.model.modules())
         if not has_routes and not any((self.model.prompts or {}).values()) and not any(prompts.values()):
             return ""
+        name = get_prompt_name(prompts, task_metadata, prompt_type)
         return f"{getattr(prompt_type, 'value', prompt_type)}\0{prompts.get(name) if name else None}"
 
 

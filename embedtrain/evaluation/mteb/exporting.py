@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from embedtrain.errors import UserError
+from embedtrain.evaluation.mteb.instructions import PART, load_changes, measures_instructions
 from embedtrain.evaluation.mteb.mirror import DEFAULT_SUBSET, TaskFolder
 from embedtrain.evaluation.mteb.shapes import Column, Shape, shape_of
 from embedtrain.evaluation.mteb.task_data import find_data
@@ -55,20 +56,26 @@ def export_task(task: AbsTask, root: str | Path) -> list[str]:
     Raises:
         UserError: When the task is not made of text alone, or its data cannot be loaded.
     """
+    from mteb.abstasks import AbsTaskRetrieval
+
     shape = shape_of(task)
     name = task.metadata.name
     try:
         task.load_data()
-        if shape.is_retrieval:
-            task.convert_v1_dataset_format_to_v2(num_proc=None)  # type: ignore[attr-defined]
+        if isinstance(task, AbsTaskRetrieval):
+            task.convert_v1_dataset_format_to_v2(num_proc=None)
     except Exception as error:  # Hub, network, scripts of data sets: whatever another project's loading may raise.
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise UserError(f"task {name}: its data cannot be loaded: {type(error).__name__}: {reason}") from error
+        cause = error.__cause__ or error  # datasets says what it did, and in the cause why it failed
+        reason = (str(cause).strip().splitlines() or [""])[0]
+        raise UserError(f"task {name}: its data cannot be loaded: {type(cause).__name__}: {reason}") from error
     written = []
     with whole_folder(Path(root) / name) as folder:
-        for file, frame in _tables(task, shape):
-            write_parquet(folder / file, frame)
-            written.append(file)
+        try:
+            for file, frame in _tables(task, shape):
+                write_parquet(folder / file, frame)
+                written.append(file)
+        except KeyError as error:  # pyarrow's, where a name stands twice
+            raise UserError(f"task {name}: its data is not what mteb's task takes: {error.args[0]}") from error
         if not written:
             raise UserError(f"task {name}: none of its splits ({', '.join(task.eval_splits)}) was loaded")
     task.unload_data()
@@ -91,11 +98,16 @@ def _tables(task: AbsTask, shape: Shape) -> Iterator[tuple[str, pd.DataFrame]]:
                 continue
             if shape.is_retrieval:
                 yield from _retrieval_tables(of_subset[split], folder, split)
+                if measures_instructions(task):
+                    yield f"{folder}{PART}/{split}.parquet", _lists(load_changes(task, subset))
             else:
                 yield f"{folder}{split}.parquet", _frame(of_subset[split], shape.columns)
 
 
 def _frame(table: Any, columns: Sequence[Column]) -> pd.DataFrame:
+    missing = [column.name for column in columns if column.name not in table.column_names]
+    if missing:
+        raise KeyError(f"there is no column {', '.join(missing)}; found {', '.join(table.column_names)}")
     values = {column.name: list(table[column.name]) for column in columns}
     texts = next(values[column.name] for column in columns if column.holds in ("text", "texts"))
     # Older tasks hold a whole table as the lists of a single row.
@@ -117,5 +129,9 @@ def _retrieval_tables(data: Mapping[str, Any], folder: str, split: str) -> Itera
     yield f"{folder}qrels/{split}.parquet", pd.DataFrame(judged, columns=["query-id", "corpus-id", "score"])
     ranked = data.get("top_ranked")
     if ranked:
-        rows = pd.DataFrame({"query-id": list(ranked), "corpus-ids": [list(one) for one in ranked.values()]})
-        yield f"{folder}top_ranked/{split}.parquet", rows
+        yield f"{folder}top_ranked/{split}.parquet", _lists(ranked)
+
+
+def _lists(documents: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """A list of documents for each query."""
+    return pd.DataFrame({"query-id": list(documents), "corpus-ids": [list(one) for one in documents.values()]})

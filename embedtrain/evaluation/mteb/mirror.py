@@ -8,6 +8,7 @@
     mirror/SciFact/queries.parquet                           queries (id, text),
     mirror/SciFact/qrels/test.parquet                        qrels (query-id, corpus-id, score) of each split, and
     mirror/AskUbuntuDupQuestions/top_ranked/test.parquet     for reranking the candidates (query-id, corpus-ids)
+    mirror/Core17InstructionRetrieval/qrel_diff.parquet      what changed instructions change (query-id, corpus-ids)
 
 Tables are Parquet, CSV, TSV, JSONL or JSON, with mteb's own column names, as the task judges them: what mteb does to
 data after loading is done already. Corpus and queries may also differ between splits (``corpus/test.parquet``).
@@ -59,10 +60,12 @@ class TaskFolder:
     Attributes:
         path: The folder.
         single: The file that is the split ``test``, where there is no folder.
+        origin: In words, what the files were made of, where a person did not write them.
     """
 
     path: Path
     single: Path | None = None
+    origin: str = ""
 
     @property
     def files(self) -> list[Path]:
@@ -95,11 +98,13 @@ class TaskFolder:
         """
         return self._one(self._part_stems(part, split, subset))
 
-    def looked_for(self, split: str, subset: str, *, retrieval: bool) -> str:
+    def looked_for(self, split: str, subset: str, *, retrieval: bool, part: str | None = None) -> str:
         """In words, which files a split and subset would be made of."""
         if not retrieval:
             return _any_ending(self.path / self._stems(split, subset)[0])
         folder = _folders(subset)[0]
+        if part not in (None, "corpus", "queries", "qrels"):
+            return _any_ending(self.path / f"{folder}{part}")
         stems = (f"{folder}corpus", f"{folder}queries", f"{folder}qrels/{split}")
         return ", ".join(_any_ending(self.path / stem) for stem in stems)
 

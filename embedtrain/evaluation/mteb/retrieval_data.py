@@ -12,11 +12,12 @@ from embedtrain.data.readers import read_columns
 from embedtrain.data.schema import AnyOf, Kind
 from embedtrain.errors import Problems, UserError
 from embedtrain.evaluation.mteb.cells import as_id, read_cells
+from embedtrain.evaluation.mteb.instructions import PART
 from embedtrain.evaluation.mteb.mirror import TaskFolder
 from embedtrain.evaluation.mteb.shapes import Column
 
 _QRELS = (Column("query-id", "id"), Column("corpus-id", "id"), Column("score", "number"))
-_CANDIDATES = Kind("candidates", ("query-id", "corpus-ids"))
+_CANDIDATES = Kind("candidates", ("query-id", "corpus-ids"), can_be_mapped=False)
 _SHOWN = 5
 
 Judgements = dict[str, dict[str, int]]
@@ -31,16 +32,23 @@ class RetrievalTables:
         queries: Columns ``id`` and ``text``, perhaps ``instruction``; those alone that are judged.
         judgements: Of each query, each judged document's score.
         candidates: Of each query, the documents to rank; None for retrieval from the whole corpus.
+        changes: Of each query, the documents that its changed instruction makes irrelevant; None where there is none.
     """
 
     corpus: dict[str, list[Any]]
     queries: dict[str, list[Any]]
     judgements: Judgements
     candidates: dict[str, list[str]] | None
+    changes: dict[str, list[str]] | None = None
 
 
 def read_retrieval_tables(
-    folder: TaskFolder, *, split: str, subset: str, unknown_documents_allowed: int = 0
+    folder: TaskFolder,
+    *,
+    split: str,
+    subset: str,
+    unknown_documents_allowed: int = 0,
+    measures_instructions: bool = False,
 ) -> RetrievalTables | None:
     """Read one split and subset.
 
@@ -49,6 +57,7 @@ def read_retrieval_tables(
         split: Such as ``test``.
         subset: Such as ``default`` or ``zh``.
         unknown_documents_allowed: How many judged documents the official data itself does not hold.
+        measures_instructions: Whether there has to be a table of what changed instructions change.
 
     Returns:
         The tables, or None when there are no judgements of this split and subset.
@@ -56,13 +65,13 @@ def read_retrieval_tables(
     Raises:
         UserError: All that is wrong with the files.
     """
-    found = {part: folder.part(part, split, subset) for part in ("qrels", "corpus", "queries", "top_ranked")}
+    found = {part: folder.part(part, split, subset) for part in ("qrels", "corpus", "queries", "top_ranked", PART)}
     if found["qrels"] is None:
         return None
     problems = Problems()
-    for part in ("corpus", "queries"):
+    for part in ("corpus", "queries", *([PART] if measures_instructions else [])):
         if found[part] is None:
-            wanted = folder.looked_for(split, subset, retrieval=True)
+            wanted = folder.looked_for(split, subset, retrieval=True, part=part)
             problems.add(f"{folder.path}: there is no {part} for {found['qrels'].name}; looked for {wanted}")
     problems.raise_if_any()
     noting = partial(_noting, problems)
@@ -70,12 +79,13 @@ def read_retrieval_tables(
     queries = noting(lambda: _read_texts(_given(found["queries"]), optional="instruction"))
     judgements = noting(lambda: _read_judgements(_given(found["qrels"])))
     candidates = noting(lambda: _read_candidates(found["top_ranked"])) if found["top_ranked"] else None
+    changes = noting(lambda: _read_candidates(found[PART])) if measures_instructions else None
     problems.raise_if_any()
     _check_ids(found, corpus, queries, judgements, candidates, allowed=unknown_documents_allowed)
     judged = [at for at, query in enumerate(queries["id"]) if query in judgements]
     queries = {name: [values[at] for at in judged] for name, values in queries.items()}
     corpus.setdefault("title", [""] * len(corpus["id"]))
-    return RetrievalTables(corpus, queries, judgements, candidates)
+    return RetrievalTables(corpus, queries, judgements, candidates, changes)
 
 
 def _noting(problems: Problems, read: Callable[[], Any]) -> Any:
@@ -93,7 +103,8 @@ def _given(path: Path | None) -> Path:
 
 def _read_texts(path: Path, *, optional: str) -> dict[str, list[Any]]:
     columns = [(name, *extra, "text") for extra in ((optional,), ()) for name in ("id", "_id")]
-    kind = AnyOf("texts with ids", (), kinds=tuple(Kind("texts with ids", names) for names in columns))
+    kinds = tuple(Kind("texts with ids", names, can_be_mapped=False) for names in columns)
+    kind = AnyOf("texts with ids", (), can_be_mapped=False, kinds=kinds)
     table = read_columns(path, kind=kind)
     ids, problems = [as_id(value) for value in _objects(table.iloc[:, 0])], Problems()
     texts = [value if isinstance(value, str) else None for value in table["text"]]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from embedtrain.errors import Problems, UserError, did_you_mean
+from embedtrain.evaluation.mteb.hub_cache import HubCache
 from embedtrain.evaluation.mteb.mirror import Mirror
 from embedtrain.evaluation.mteb.offline import quiet_libraries
 from embedtrain.evaluation.mteb.task_data import LocalData, find_data
@@ -91,9 +92,11 @@ def task_names() -> set[str]:
 
 def leaves(tasks: Iterable[AbsTask]) -> list[AbsTask]:
     """The tasks that have data: an aggregate, which has none, is replaced by its parts."""
+    from mteb.abstasks.aggregated_task import AbsTaskAggregate
+
     found: list[AbsTask] = []
     for task in tasks:
-        found.extend(leaves(task.metadata.tasks) if task.is_aggregate else [task])  # type: ignore[attr-defined]
+        found.extend(leaves(task.metadata.tasks) if isinstance(task, AbsTaskAggregate) else [task])
     return found
 
 
@@ -117,7 +120,11 @@ def select(names: Sequence[str], mirror: Mirror) -> Selection:
         try:
             found[task.metadata.name] = find_data(task, mirror.folder(task.metadata.name))
         except UserError as error:
-            problems.extend(error)
+            # A cache holds what other work has left in it, whole or not: only what was asked for has to be read.
+            if names or not isinstance(mirror, HubCache):
+                problems.extend(error)
+            else:
+                logger.warning("left out: %s", "; ".join(error.problems))
     for name, members in benchmarks.items():
         held: list[str] = []
         missing: list[str] = []
@@ -148,16 +155,15 @@ def _held(mirror: Mirror) -> list[str]:
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         logger.warning("%s: mteb has no task of these names, left out: %s%s", mirror.root, ", ".join(hints), more)
     if not held:
-        raise UserError(f"--data-root {mirror.root}: no folder in it is called as one of mteb's tasks")
+        what = "no data set in this hub cache is" if isinstance(mirror, HubCache) else "no folder in it is called as"
+        raise UserError(f"--data-root {mirror.root}: {what} one of mteb's tasks")
     return held
 
 
 def _found_or_none(task: AbsTask, mirror: Mirror, problems: Problems) -> LocalData | None:
-    folder = mirror.folder(task.metadata.name)
-    if not folder.path.is_dir():
-        return None
     try:
-        return find_data(task, folder)
+        folder = mirror.folder(task.metadata.name)
+        return find_data(task, folder) if folder.path.is_dir() else None
     except UserError as error:
         # A folder of that name with other files in it is a mistake, and no gap in the mirror.
         problems.extend(error)

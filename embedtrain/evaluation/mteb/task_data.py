@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from embedtrain.errors import Problems, UserError
+from embedtrain.evaluation.kept_items import Part
 from embedtrain.evaluation.mteb.cells import read_cells
+from embedtrain.evaluation.mteb.instructions import measures_instructions, put_changes, take_changes
 from embedtrain.evaluation.mteb.mirror import DEFAULT_SUBSET, TaskFolder
 from embedtrain.evaluation.mteb.retrieval_data import RetrievalTables, read_retrieval_tables
 from embedtrain.evaluation.mteb.shapes import Column, Shape, shape_of
@@ -15,7 +17,6 @@ from embedtrain.evaluation.mteb.shapes import Column, Shape, shape_of
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
-Part = tuple[str, str]  # a split and a subset
 _SHOWN = 6
 
 
@@ -99,12 +100,16 @@ def fill(data: LocalData, *, numbered_classes: bool = False) -> None:
         for column in shape.columns:
             if column.holds == "class":
                 _number_classes([table[column.name] for splits in tables.values() for table in splits.values()])
+    if measures_instructions(task):
+        every = [(split, subset, one) for subset, splits in tables.items() for split, one in splits.items()]
+        put_changes(task, {(split, subset): one.changes for split, subset, one in every})
     task.dataset = _arranged(task, shape, tables)
     task.data_loaded = True
 
 
 def empty(data: LocalData) -> None:
     """Let go of a task's data."""
+    take_changes(data.task)
     data.task.dataset = None
     data.task.data_loaded = False
 
@@ -142,7 +147,13 @@ def _train_parts(data: LocalData, shape: Shape) -> list[Part]:
 def _read(data: LocalData, shape: Shape, split: str, subset: str) -> Any:
     if shape.is_retrieval:
         allowed = _official_unknown_documents(data.task, split, subset)
-        return read_retrieval_tables(data.folder, split=split, subset=subset, unknown_documents_allowed=allowed)
+        return read_retrieval_tables(
+            data.folder,
+            split=split,
+            subset=subset,
+            unknown_documents_allowed=allowed,
+            measures_instructions=measures_instructions(data.task),
+        )
     if shape.languages_in_columns:
         path = data.folder.table(split, DEFAULT_SUBSET)
         columns: Sequence[Column] = [Column(language, "text") for language in subset.split("-")]

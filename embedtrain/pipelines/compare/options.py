@@ -8,20 +8,28 @@ from embedtrain.pipelines.evaluate.options import EvaluateOptions, check_given
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions(EvaluateOptions):
-    """Models beside each other on the same rows.
+    """Models beside each other on the same rows; or folders of evaluations, task by task, by what they keep.
 
     Args:
+        model: Models and folders of runs; or folders that evaluate sts, pairs, retrieval or mteb wrote.
         data: Tables to measure on: scored pairs, labelled pairs, positive pairs, triplets or labelled sentences, as
             their columns tell. Without any, the test sets of the runs are taken.
         columns: Names in your files for ours, such as sentence1=question1; numbers from 0 for a file without header.
+        train_data: Tables that the models were trained on; evaluation texts and pairs that stand in them are told.
     """
 
     data: list[str] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)
+    train_data: list[str] = field(default_factory=list)
 
-    def check(self, problems: Problems) -> None:
-        """As for every evaluation, with two models or more."""
+    def check(self, problems: Problems, *, are_evaluations: bool = False) -> None:
+        """As for every evaluation, with two models or more, or what evaluations keep of several."""
         super().check(problems)
+        if are_evaluations:
+            for given in (name for name in ("data", "columns", "train_data") if getattr(self, name)):
+                given = given.replace("_", "-")
+                problems.add(f"--{given}: evaluations are compared on what they were measured on, expected no tables")
+            return
         if len(self.model) == 1:
             problems.add(f"{self.model[0]} is the only model, expected at least two to compare")
         if self.data:

@@ -12,6 +12,7 @@ from embedtrain.evaluation.holdout import DEV_SETS, DevSet
 from embedtrain.evaluation.resampling import Floats
 from embedtrain.files import write_parquet
 from embedtrain.models import ModelSource
+from embedtrain.pipelines.compare.evaluations import are_evaluations, compare_evaluations, read_evaluations
 from embedtrain.pipelines.compare.options import CompareOptions
 from embedtrain.pipelines.compare.reading import Compared, RowSet, collect_compared
 from embedtrain.pipelines.evaluate.judging import (
@@ -22,17 +23,30 @@ from embedtrain.pipelines.evaluate.judging import (
     resampling_warnings,
     short_names,
 )
+from embedtrain.pipelines.evaluate.task_judging import tasks_table
 from embedtrain.pipelines.evaluate.workspace import EvaluateWorkspace, Evaluation, open_workspace
 from embedtrain.pipelines.wording import aligned, points
 
 logger = logging.getLogger(__name__)
 
 
+def check_comparison(options: CompareOptions) -> None:
+    """Find out what is wrong with options, files, folders and model names; no model is loaded.
+
+    Raises:
+        UserError: With every problem.
+    """
+    if are_evaluations(options):
+        read_evaluations(options)
+    else:
+        collect_compared(options)
+
+
 def compare(options: CompareOptions) -> Evaluation:
     """Measure models on the same rows and test their differences.
 
     A run's own predictions for its test set are taken as they are kept, where the set is the same; any other model is
-    loaded and predicts.
+    loaded and predicts. Folders of evaluations are compared by what they keep: see ``compare_evaluations``.
 
     Returns:
         ``metrics`` holds the scores of each model on each set by the metric that suits its kind, with 95 % intervals;
@@ -41,6 +55,8 @@ def compare(options: CompareOptions) -> Evaluation:
     Raises:
         UserError: With every mistake in options, files and model names, before any model is loaded.
     """
+    if are_evaluations(options):
+        return compare_evaluations(options)
     compared = collect_compared(options)
     drawing = {"samples": options.bootstrap_samples, "seed": options.seed}
     with open_workspace(options, compared.evaluated) as work:
@@ -64,13 +80,19 @@ def compare(options: CompareOptions) -> Evaluation:
             "main": main_scores(estimates),
             "differences": [one.as_dict() for one in differences],
             "verdict": comparison_verdict(differences, label=labels[0] if len(labels) == 1 else "the main score"),
-            "warnings": resampling_warnings(differences, samples=options.bootstrap_samples),
+            "leakage": [one.as_dict() for one in compared.leaks],
+            "warnings": [
+                *map(str, compared.leaks),
+                *resampling_warnings(differences, samples=options.bootstrap_samples),
+            ],
         }
         return work.finish(metrics, _score_rows(metrics))
 
 
 def comparison_table(metrics: dict[str, Any]) -> str:
     """The results as tables for a terminal, scores x 100 with 95 % intervals."""
+    if "overall" in metrics:
+        return tasks_table(metrics)
     models, sets = short_names(metrics["models"]), short_names(metrics["data"])
     titles = [f"{sets[name]}: {facts['rows']:,} {facts['kind']}, {facts['label']}" for name, facts in _sets(metrics)]
     header = ["x 100"]

@@ -18,12 +18,14 @@ from embedtrain.data.schema import (
     Kind,
 )
 from embedtrain.errors import Problems, UserError
+from embedtrain.evaluation.leakage import Leak, Texts, find_leaks
 from embedtrain.evaluation.resampling import Floats
 from embedtrain.files import read_json
 from embedtrain.models import ModelSource
 from embedtrain.pipelines.checks import MIN_PAIRS, noting
 from embedtrain.pipelines.compare.options import CompareOptions
 from embedtrain.pipelines.evaluate.inputs import Evaluated, choose_where, find_models, is_run, items_hash
+from embedtrain.pipelines.evaluate.leaking import read_trained_on
 
 # Triplets have all columns of positive pairs, so that they are looked for first.
 KINDS_COMPARED = (SCORED_PAIRS, LABELLED_PAIRS, TRIPLETS, POSITIVE_PAIRS, LABELLED_SENTENCES)
@@ -52,11 +54,13 @@ class Compared:
         evaluated: The models.
         sets: What they are measured on, by name.
         kept: What runs have predicted already, a number a row, by model and the set's fingerprint.
+        leaks: What of the sets models were trained on.
     """
 
     evaluated: Evaluated
     sets: dict[str, RowSet]
     kept: dict[tuple[str, str], Floats]
+    leaks: list[Leak]
 
 
 def collect_compared(options: CompareOptions) -> Compared:
@@ -69,6 +73,7 @@ def collect_compared(options: CompareOptions) -> Compared:
     options.check(problems)
     models = find_models(options, problems)
     given = {name: noting(problems, _read, name, options) for name in dict.fromkeys(options.data)}
+    trained_on = read_trained_on(options.train_data, options.columns, problems)
     device, precision = choose_where(options, problems)
     runs = {source.name: Path(source.name).expanduser() for source in models if _is_run_of(source)}
     tests = {name: noting(problems, read_test, folder) for name, folder in runs.items()}
@@ -89,7 +94,8 @@ def collect_compared(options: CompareOptions) -> Compared:
         predictions = kept_predictions(runs[name], rows=len(found.table))
         if predictions is not None:
             kept[name, found.fingerprint] = predictions
-    return Compared(Evaluated(models, device, precision), sets, kept)
+    leaks = find_leaks(trained_on, {name: Texts.of_table(one.table) for name, one in sets.items()})
+    return Compared(Evaluated(models, device, precision), sets, kept, leaks)
 
 
 def read_test(folder: Path) -> RowSet | None:

@@ -1,24 +1,20 @@
 """What every evaluation reads before a model is loaded: the models' files and the tables of pairs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from embedtrain.data.audit import audit_pairs
-from embedtrain.data.findings import agreeing, counted
-from embedtrain.data.readers import read_table, read_table_of
-from embedtrain.data.schema import LABELLED_PAIRS, POSITIVE_PAIRS, SCORED_PAIRS, Kind
+from embedtrain.data.readers import read_table
+from embedtrain.data.schema import LABELLED_PAIRS, SCORED_PAIRS, Kind
 from embedtrain.errors import Problems, UserError
+from embedtrain.evaluation.leakage import Leak, Texts, find_leaks
 from embedtrain.models import Choice, ModelSource, choose_device, choose_precision, resolve_model
 from embedtrain.pipelines.checks import check_tables, content_hash, noting
+from embedtrain.pipelines.evaluate.leaking import read_trained_on
 from embedtrain.pipelines.evaluate.options import EvaluateOptions, PairsOptions, STSOptions
 from embedtrain.pipelines.label.teachers import kind_of
-
-_SHOWN_EXAMPLES = 3
-# How columns of text are called in examples.
-_TEXTS = ("sentence", "anchor", "positive", "text")
 
 
 @dataclass(frozen=True)
@@ -28,10 +24,12 @@ class Tables:
     Attributes:
         by_name: The tables without pairs that lack a text, by the name that they were given.
         warnings: What is odd about them.
+        leaks: What of them models were trained on.
     """
 
     by_name: Mapping[str, pd.DataFrame]
     warnings: list[str]
+    leaks: list[Leak]
 
 
 @dataclass(frozen=True)
@@ -102,45 +100,20 @@ def read_pair_tables(options: STSOptions | PairsOptions) -> tuple[Evaluated, Tab
         name: noting(problems, _read_pairs, name, kind, options.columns, score_range)
         for name in dict.fromkeys(options.data)
     }
-    trained_on = {
-        name: noting(problems, _read_trained_on, name, options.columns) for name in dict.fromkeys(options.train_data)
-    }
+    trained_on = read_trained_on(options.train_data, options.columns, problems)
     device, precision = choose_where(options, problems)
+    warnings: list[str] = []
+    tables = {name: _with_both_texts(name, table, warnings) for name, table in read.items() if table is not None}
+    if kind is SCORED_PAIRS:
+        noting(problems, check_tables, {f"--data {name}": table for name, table in tables.items()})
+    else:
+        noting(problems, _check_labels, tables)
     problems.raise_if_any()
     # Nothing is None past this point: each attempt either gave a value or noted a problem.
     assert device is not None
     assert precision is not None
-    warnings: list[str] = []
-    tables = {name: _with_both_texts(name, table, warnings) for name, table in read.items() if table is not None}
-    if kind is SCORED_PAIRS:
-        check_tables({f"--data {name}": table for name, table in tables.items()})
-    else:
-        _check_labels(tables)
-    warnings += leakage(tables, {name: table for name, table in trained_on.items() if table is not None})
-    return Evaluated(models, device, precision), Tables(tables, warnings)
-
-
-def leakage(tables: Mapping[str, pd.DataFrame], trained_on: Mapping[str, pd.DataFrame]) -> list[str]:
-    """In words: how many pairs and sentences of each table stand in each of those that were trained on."""
-    said = []
-    for name, table in tables.items():
-        for train_name, train in trained_on.items():
-            try:
-                report = audit_pairs(train, test=table).report
-            except UserError:  # nothing is left of the training table
-                said.append(f"Every pair of {train_name} stands in {name}: what is measured there is memory.")
-                continue
-            for finding in report.findings:
-                unit = {"pair_in_test": "pair", "sentence_in_test": "sentence"}.get(finding.kind)
-                if unit is None or not finding.count:
-                    continue
-                examples = [" / ".join(_texts_of(example)) for example in finding.examples[:_SHOWN_EXAMPLES]]
-                shown = f", such as {'; '.join(examples)}" if examples else ""
-                said.append(
-                    f"{counted(finding.count, unit)} of {train_name} {agreeing(finding.count, 'stand')} in {name} too: "
-                    f"a model that was trained on them is measured on what it has seen{shown}."
-                )
-    return said
+    leaks = find_leaks(trained_on, {name: Texts.of_table(table) for name, table in tables.items()})
+    return Evaluated(models, device, precision), Tables(tables, [*warnings, *map(str, leaks)], leaks)
 
 
 def items_hash(table: pd.DataFrame) -> str:
@@ -155,19 +128,10 @@ def items_hash(table: pd.DataFrame) -> str:
     return content_hash(plain)
 
 
-def _texts_of(example: Mapping[str, object]) -> list[str]:
-    return [repr(value[:80]) for key, value in example.items() if isinstance(value, str) and key.startswith(_TEXTS)]
-
-
 def _read_pairs(
     name: str, kind: Kind, columns: Mapping[str, str], score_range: tuple[float, float] | None
 ) -> pd.DataFrame:
     return read_table(name, kind=kind, columns=columns, score_range=score_range)
-
-
-def _read_trained_on(name: str, columns: Mapping[str, str]) -> pd.DataFrame:
-    kinds: Sequence[Kind] = (SCORED_PAIRS, LABELLED_PAIRS, POSITIVE_PAIRS)
-    return read_table_of(name, kinds=kinds, columns=columns, score_range=None)[0]
 
 
 def _with_both_texts(name: str, table: pd.DataFrame, warnings: list[str]) -> pd.DataFrame:

@@ -9,18 +9,21 @@ import pandas as pd
 from embedtrain.data.readers import read_columns
 from embedtrain.data.schema import Kind
 from embedtrain.errors import Problems, UserError
+from embedtrain.evaluation.leakage import Leak, find_leaks
 from embedtrain.evaluation.mteb.checking import Checked, check_data
 from embedtrain.evaluation.mteb.custom import custom_data
 from embedtrain.evaluation.mteb.encoder import model_name
-from embedtrain.evaluation.mteb.mirror import Mirror
+from embedtrain.evaluation.mteb.hub_cache import open_data_root
 from embedtrain.evaluation.mteb.selecting import Coverage, Selection, select
 from embedtrain.evaluation.mteb.task_data import LocalData
+from embedtrain.evaluation.mteb.task_texts import task_texts
 from embedtrain.models import Choice, ModelSource, choose_device, choose_precision
 from embedtrain.pipelines.checks import noting
 from embedtrain.pipelines.evaluate.inputs import find_biencoder
+from embedtrain.pipelines.evaluate.leaking import read_trained_on
 from embedtrain.pipelines.evaluate.mteb_options import MTEBOptions
 
-REFERENCE = Kind("published scores", ("model", "task", "split", "subset", "main_score"))
+REFERENCE = Kind("published scores", ("model", "task", "split", "subset", "main_score"), can_be_mapped=False)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class MTEBInputs:
         reference: Published scores, or None.
         device: Where to compute.
         precision: Of matrix products.
+        leaks: What of the tasks models were trained on.
     """
 
     models: dict[str, ModelSource]
@@ -42,6 +46,7 @@ class MTEBInputs:
     reference: pd.DataFrame | None
     device: Choice
     precision: Choice
+    leaks: list[Leak]
 
 
 def collect_mteb_inputs(options: MTEBOptions) -> MTEBInputs:
@@ -61,6 +66,7 @@ def collect_mteb_inputs(options: MTEBOptions) -> MTEBInputs:
     checked = [noting(problems, check_data, data, notes=notes) for data in selection.data]
     checked += [noting(problems, check_data, data, notes=notes, is_custom=True) for data in own]
     reference = None if options.reference is None else noting(problems, _read_reference, options.reference)
+    trained_on = read_trained_on(options.train_data, {}, problems)
     device = noting(problems, choose_device, options.device)
     precision = None if device is None else noting(problems, choose_precision, device.name, options.precision)
     problems.raise_if_any()
@@ -68,7 +74,9 @@ def collect_mteb_inputs(options: MTEBOptions) -> MTEBInputs:
     assert device is not None
     assert precision is not None
     found = [one for one in checked if one is not None]
-    return MTEBInputs(models, found, selection.coverage, reference, device, precision)
+    measured = {one.data.name: task_texts(one.data) for one in found} if trained_on else {}
+    leaks = find_leaks(trained_on, measured)
+    return MTEBInputs(models, found, selection.coverage, reference, device, precision, leaks)
 
 
 def _named(names: Iterable[str], problems: Problems) -> dict[str, ModelSource]:
@@ -91,7 +99,7 @@ def _named(names: Iterable[str], problems: Problems) -> dict[str, ModelSource]:
 def _selection(options: MTEBOptions) -> Selection:
     if options.data_root is None:
         return Selection()
-    return select(options.tasks, Mirror.at(options.data_root))
+    return select(options.tasks, open_data_root(options.data_root, copies=Path(options.output) / "from-cache"))
 
 
 def _custom(source: str, options: MTEBOptions) -> LocalData:

@@ -7,7 +7,7 @@ from typing import Any
 from embedtrain.errors import Problems
 from embedtrain.evaluation.mteb.custom import CustomType
 from embedtrain.models.hardware import DeviceName, PrecisionName
-from embedtrain.pipelines.evaluate.options import check_given, check_output, check_single_process
+from embedtrain.pipelines.evaluate.options import check_given, check_numbers, check_output, check_single_process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,8 @@ class MTEBOptions:
 
     Args:
         model: One or more models: folders of models or of runs, or models' names.
-        data_root: The mirror: a folder with one folder a task, which embedtrain mteb export writes or you do.
+        data_root: The mirror: a folder with one folder a task, which embedtrain mteb export writes or you do; or a hub
+            cache (HF_HOME, or its hub folder) as it is.
         tasks: Names of mteb's tasks and benchmarks, such as STSBenchmark or "MTEB(eng, v2)"; by default every task that
             the mirror holds.
         custom: Your own data as tasks: files, or folders as a mirror has them.
@@ -25,10 +26,14 @@ class MTEBOptions:
         output: A folder that keeps mteb's result files, the embeddings and the figures; what is done there is not done
             again unless data, model or mteb changed.
         cache_gib: Room on disk for embeddings, in GiB; those that were not used for longest go first.
-        batch_size: Texts encoded at a time.
+        batch_size: Texts encoded at a time; by default as many as have 1024 tokens for each thread on a CPU, and 16384
+            on a GPU.
         device: Where to compute; auto takes the GPU where there is one.
         precision: Of matrix products. fp32 is what published scores are made in; bf16 is faster where the hardware has
             instructions for it, which auto finds out. Results of other precisions than fp32 are kept as experiments.
+        train_data: Tables that the models were trained on; evaluation texts and pairs that stand in them are told.
+        seed: Of the bootstrap.
+        bootstrap_samples: Resamples behind each 95 % interval.
     """
 
     model: list[str]
@@ -39,9 +44,12 @@ class MTEBOptions:
     reference: str | None = None
     output: str = "runs/mteb"
     cache_gib: float = 4.0
-    batch_size: int = 32
+    batch_size: int | None = None
     device: DeviceName = "auto"
     precision: PrecisionName = "fp32"
+    train_data: list[str] = field(default_factory=list)
+    seed: int = 42
+    bootstrap_samples: int = 1000
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for YAML and JSON."""
@@ -49,8 +57,7 @@ class MTEBOptions:
 
     def check(self, problems: Problems) -> None:
         """Note every value that is out of range and every pair of options that contradict each other."""
-        if self.batch_size < 1:
-            problems.add(f"--batch-size is {self.batch_size}, expected at least 1")
+        check_numbers(self, {"batch_size": 1, "seed": 0, "bootstrap_samples": 100}, problems)
         if not self.cache_gib >= 0:
             problems.add(f"--cache-gib is {self.cache_gib}, expected at least 0")
         check_given("model", self.model, problems)

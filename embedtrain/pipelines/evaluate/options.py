@@ -1,13 +1,14 @@
 """The options of ``embedtrain evaluate sts``, ``pairs`` and ``retrieval``, with their checks."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from embedtrain.errors import Problems
 from embedtrain.evaluation.compression import NumberType
 from embedtrain.models.hardware import DeviceName, PrecisionName
+from embedtrain.models.sharing import is_leading, processes
 
 Search = Literal["dense", "bm25", "fused"]
 
@@ -42,10 +43,7 @@ class EvaluateOptions:
 
     def check(self, problems: Problems) -> None:
         """Note every value that is out of range and every pair of options that contradict each other."""
-        for name, least in (("batch_size", 1), ("seed", 0), ("bootstrap_samples", 100)):
-            value = getattr(self, name)
-            if value < least:
-                problems.add(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
+        check_numbers(self, {"batch_size": 1, "seed": 0, "bootstrap_samples": 100}, problems)
         check_given("model", self.model, problems)
         check_output(self.output, self.inputs(), problems)
         check_single_process(problems)
@@ -130,6 +128,7 @@ class RetrievalOptions(EvaluateOptions):
         fusion_offset: Added to each rank before fusion: the larger, the less the very first ranks decide.
         recall: Each k of recall at k.
         skip_own_id: Leave out the document whose id is the query's, for sets whose queries stand in the corpus.
+        train_data: Tables that the models were trained on; evaluation texts and pairs that stand in them are told.
     """
 
     data: str
@@ -140,15 +139,13 @@ class RetrievalOptions(EvaluateOptions):
     fusion_offset: int = 60
     recall: list[int] = field(default_factory=lambda: [1, 3, 5, 10, 100])
     skip_own_id: bool = False
+    train_data: list[str] = field(default_factory=list)
 
     def check(self, problems: Problems) -> None:
         """As for every evaluation, with the searches."""
         super().check(problems)
         check_given("searches", self.searches, problems)
-        for name, least in (("candidates", 1), ("fusion_offset", 0)):
-            value = getattr(self, name)
-            if value < least:
-                problems.add(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
+        check_numbers(self, {"candidates": 1, "fusion_offset": 0}, problems)
         for depth in self.recall:
             if depth < 1:
                 problems.add(f"--recall {depth}, expected at least 1")
@@ -157,6 +154,14 @@ class RetrievalOptions(EvaluateOptions):
         """Models, data and the cross-encoder."""
         reranker = [] if self.reranker is None else [("reranker", self.reranker)]
         return [*super().inputs(), ("data", self.data), *reranker]
+
+
+def check_numbers(options: object, least: Mapping[str, int], problems: Problems) -> None:
+    """Note every number that is smaller than the least that makes sense; None stands for a default."""
+    for name, smallest in least.items():
+        value = getattr(options, name)
+        if value is not None and value < smallest:
+            problems.add(f"--{name.replace('_', '-')} is {value}, expected at least {smallest}")
 
 
 def check_given(option: str, given: Sequence[str], problems: Problems) -> None:
@@ -180,8 +185,8 @@ def check_output(output: str | None, inputs: Sequence[tuple[str, str]], problems
 
 
 def check_single_process(problems: Problems) -> None:
-    """Note that several processes were started together: each would do the whole work."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    """Note that several processes were started together, where each would do the whole work."""
+    if processes() > 1 and not is_leading():
         problems.add("started by torchrun or accelerate with several processes: this command works in one")
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 
 from embedtrain.evaluation.comparing import Estimate, compare_models
+from embedtrain.evaluation.items import Items, Measure
+from embedtrain.evaluation.kept_items import ONLY_PART, KeptScore, PartItems
 from embedtrain.evaluation.pairs import resampled_average_precision, score_pairs
 from embedtrain.evaluation.sts import cosine_of_pairs
 from embedtrain.files import write_parquet
@@ -26,6 +28,7 @@ from embedtrain.pipelines.wording import aligned, points
 
 MAIN = "average_precision"
 LABEL = "average precision"
+MEASURE: Measure = "average precision"
 
 
 def evaluate_pairs(options: PairsOptions) -> Evaluation:
@@ -42,6 +45,7 @@ def evaluate_pairs(options: PairsOptions) -> Evaluation:
     with open_workspace(options, evaluated) as work:
         found: dict[str, dict[str, Any]] = {}
         estimates: dict[str, dict[str, Estimate]] = {}
+        kept: list[KeptScore] = []
         for source in evaluated.models:
             found[source.name], estimates[source.name] = {}, {}
             for name, table in tables.by_name.items():
@@ -51,6 +55,9 @@ def evaluate_pairs(options: PairsOptions) -> Evaluation:
                 resampled = resampled_average_precision(labels == 1, cosines, **drawing)
                 found[source.name][name] = scores
                 estimates[source.name][name] = Estimate(scores[MAIN], resampled)
+                columns = {"prediction": cosines.astype(np.float64), "gold": labels.astype(np.float64)}
+                part = PartItems(scores[MAIN], items_hash(table), Items(MEASURE, "pairs", columns))
+                kept.append(KeptScore(source.name, name, "PairClassification", MAIN, {ONLY_PART: part}))
         differences = compare_models(estimates)
         metrics: dict[str, Any] = {
             "task": "pairs",
@@ -63,12 +70,13 @@ def evaluate_pairs(options: PairsOptions) -> Evaluation:
             "main": main_scores(estimates),
             "differences": [one.as_dict() for one in differences],
             "verdict": comparison_verdict(differences, label=LABEL),
+            "leakage": [one.as_dict() for one in tables.leaks],
             "warnings": [
                 *tables.warnings,
                 *resampling_warnings(differences, samples=options.bootstrap_samples),
             ],
         }
-        return work.finish(metrics, _score_rows(metrics))
+        return work.finish(metrics, _score_rows(metrics), kept)
 
 
 def pairs_table(metrics: dict[str, Any]) -> str:

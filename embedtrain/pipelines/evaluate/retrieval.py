@@ -5,6 +5,8 @@ from typing import Any
 import pandas as pd
 
 from embedtrain.evaluation.comparing import Difference, Estimate, compare_models, mean_estimate
+from embedtrain.evaluation.items import Items
+from embedtrain.evaluation.kept_items import KeptScore, PartItems
 from embedtrain.evaluation.ranking import MAIN_METRIC, RankingScores, score_rankings
 from embedtrain.evaluation.retrieval import RetrievalTask
 from embedtrain.files import write_parquet
@@ -60,11 +62,17 @@ def evaluate_retrieval(options: RetrievalOptions) -> Evaluation:
             "main": main_scores(estimates),
             "differences": [one.as_dict() for one in differences],
             "verdict": _verdict(estimates, differences),
-            "warnings": _warnings(options, task),
+            "leakage": [one.as_dict() for one in inputs.leaks],
+            "warnings": [*map(str, inputs.leaks), *_warnings(options, task)],
         }
         if work.keeps:
             write_parquet(work.run.folder / "queries.parquet", _by_query(scores))
-        return work.finish(metrics, _score_rows(metrics))
+        kept = []
+        for name, one in scores.items():
+            items = Items("mean", "queries", {"value": one.per_query[MAIN_METRIC]})
+            part = PartItems(items.score, searching.data, items)
+            kept.append(KeptScore(name, options.data, "Retrieval", MAIN_METRIC, {(options.split, "default"): part}))
+        return work.finish(metrics, _score_rows(metrics), kept)
 
 
 def retrieval_table(metrics: dict[str, Any]) -> str:

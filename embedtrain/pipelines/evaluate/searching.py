@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import pandas as pd
 from embedtrain.data.retrieval import RetrievalSet, read_retrieval_set
 from embedtrain.errors import Problems, UserError
 from embedtrain.evaluation.hybrid import Ranked, Reranker, bm25_search, fuse
+from embedtrain.evaluation.leakage import Leak, Texts, find_leaks
 from embedtrain.evaluation.ranking import depth_needed
 from embedtrain.evaluation.retrieval import RetrievalTask
 from embedtrain.files import sha256_of_value, write_parquet
 from embedtrain.models import ModelSource, load_crossencoder
+from embedtrain.models.sharing import share_model
 from embedtrain.pipelines.checks import content_hash, noting
 from embedtrain.pipelines.evaluate.inputs import Evaluated, choose_where, find_models
+from embedtrain.pipelines.evaluate.leaking import read_trained_on
 from embedtrain.pipelines.evaluate.options import RetrievalOptions
 from embedtrain.pipelines.evaluate.workspace import EvaluateWorkspace
 from embedtrain.pipelines.label.teachers import read_teacher
@@ -31,6 +35,7 @@ class RetrievalInputs:
     evaluated: Evaluated
     found: RetrievalSet
     reranker: ModelSource | None
+    leaks: list[Leak]
 
 
 def collect_retrieval_inputs(options: RetrievalOptions) -> RetrievalInputs:
@@ -45,13 +50,15 @@ def collect_retrieval_inputs(options: RetrievalOptions) -> RetrievalInputs:
     found = noting(problems, read_retrieval_set, options.data, split=options.split)
     name = options.reranker
     reranker = None if name is None else noting(problems, _find_reranker, name)
+    trained_on = read_trained_on(options.train_data, {}, problems)
     device, precision = choose_where(options, problems)
     problems.raise_if_any()
     # Nothing is None past this point: each attempt either gave a value or noted a problem.
     assert found is not None
     assert device is not None
     assert precision is not None
-    return RetrievalInputs(Evaluated(models, device, precision), found, reranker)
+    leaks = find_leaks(trained_on, {options.data: _texts(found)})
+    return RetrievalInputs(Evaluated(models, device, precision), found, reranker, leaks)
 
 
 class Searching:
@@ -114,7 +121,9 @@ class Searching:
 
     def _reranker(self, source: ModelSource) -> Reranker:
         if self._loaded is None:
-            model = load_crossencoder(source, device=self.work.device)
+            device = self.work.device
+            load = partial(load_crossencoder, source, device=device)
+            model = share_model(load, device=device, method="predict")
             self._loaded = Reranker(model, self.task, batch_size=self.work.batch_size)
         return self._loaded
 
@@ -151,6 +160,16 @@ class Searching:
         ranked = np.full((len(task.queries), width), -1, dtype=np.int64)
         ranked[frame["query_row"], frame["rank"] - 1] = frame["corpus_row"]
         return ranked
+
+
+def _texts(found: RetrievalSet) -> Texts:
+    """The judged queries, and each with what is relevant to it."""
+    judged = found.qrels[found.qrels["score"] > 0]
+    pairs = zip(judged["query-id"], judged["corpus-id"], strict=True)
+    return Texts(
+        [found.queries[query] for query in dict.fromkeys(found.qrels["query-id"])],
+        [(found.queries[query], found.corpus[document]) for query, document in pairs],
+    )
 
 
 def _find_reranker(name: str) -> ModelSource:

@@ -10,9 +10,12 @@ import pandas as pd
 
 from embedtrain.evaluation.comparing import Estimate, compare_models
 from embedtrain.evaluation.compression import sizes
+from embedtrain.evaluation.correlations import Method, resampled_correlations
+from embedtrain.evaluation.items import Items
+from embedtrain.evaluation.kept_items import ONLY_PART, KeptScore, PartItems
 from embedtrain.evaluation.resampling import Floats
 from embedtrain.evaluation.similarities import SIMILARITIES, pair_similarities
-from embedtrain.evaluation.statistics import Method, pearson, resampled_correlations, spearman
+from embedtrain.evaluation.statistics import pearson, spearman
 from embedtrain.evaluation.sts import encode_pairs
 from embedtrain.files import read_json, write_json, write_parquet
 from embedtrain.models import ModelSource
@@ -66,9 +69,15 @@ def evaluate_sts(options: STSOptions) -> Evaluation:
             "main": main_scores(estimates),
             "differences": [one.as_dict() for one in differences],
             "verdict": comparison_verdict(differences, label=LABEL),
+            "leakage": [one.as_dict() for one in tables.leaks],
             "warnings": [*warnings, *resampling_warnings(differences, samples=options.bootstrap_samples)],
         }
-        return work.finish(metrics, _score_rows(metrics))
+        kept = [
+            KeptScore(model, name, "STS", MAIN, {ONLY_PART: one.kept(tables.by_name[name])})
+            for model, by_table in measured.items()
+            for name, one in by_table.items()
+        ]
+        return work.finish(metrics, _score_rows(metrics), kept)
 
 
 def sts_table(metrics: dict[str, Any]) -> str:
@@ -103,10 +112,16 @@ def sts_table(metrics: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class _Measured:
-    """One model on one table: every size with its scores, and the main score with its resamples."""
+    """One model on one table: every size with its scores, the main score with its resamples, and what it says."""
 
     found: list[dict[str, Any]]
     estimate: Estimate
+    said: Floats
+
+    def kept(self, table: pd.DataFrame) -> PartItems:
+        """The main score with its items."""
+        columns = {"prediction": self.said, "gold": table["score"].to_numpy(dtype=np.float64)}
+        return PartItems(self.estimate.value, items_hash(table), Items(MAIN, "pairs", columns))
 
 
 def _measure(
@@ -170,7 +185,7 @@ def _judge(
         if size["name"] != "full":
             interval = estimates[MAIN][f"{size['name']} cosine"].minus(full).interval()
             size["against_full"] = {"difference": interval.value, "ci95": [interval.low, interval.high]}
-    return _Measured(found, full)
+    return _Measured(found, full, predictions["full cosine"].to_numpy(dtype=np.float64))
 
 
 def _scores(estimates: dict[Method, Estimate]) -> dict[str, Any]:

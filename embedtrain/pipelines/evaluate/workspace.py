@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ import pandas as pd
 from sentence_transformers import SentenceTransformer
 
 from embedtrain.evaluation.comparing import Difference
+from embedtrain.evaluation.kept_items import KeptScore, keep_scores
 from embedtrain.files import sha256_of_value, whole_file, write_json
 from embedtrain.models import ModelSource, autocast, load_biencoder
 from embedtrain.models.hardware import tf32_products
+from embedtrain.models.sharing import share_model
 from embedtrain.pipelines.evaluate.inputs import Evaluated
 from embedtrain.pipelines.evaluate.options import EvaluateOptions
+from embedtrain.pipelines.results import main_scores_frame
 from embedtrain.pipelines.run import Run
 from embedtrain.report import write_evaluate_report
 
@@ -27,6 +31,13 @@ class Evaluation:
 
     metrics: dict[str, Any]
     folder: Path | None
+
+    def to_frame(self) -> pd.DataFrame:
+        """Each model's main score on each set as a fraction, with its 95 % interval: see ``results.score_frame``.
+
+        Every other score is in ``metrics``, and in ``scores.csv`` of the folder.
+        """
+        return main_scores_frame(self.metrics)
 
 
 class EvaluateWorkspace:
@@ -58,7 +69,8 @@ class EvaluateWorkspace:
         """A model at work in the chosen precision; of all models one is held at a time."""
         if self._loaded is None or self._loaded[0] != source.location:
             self._loaded = None
-            self._loaded = (source.location, load_biencoder(source, device=self.device))
+            model = share_model(partial(load_biencoder, source, device=self.device), device=self.device)
+            self._loaded = (source.location, model)
         with self.in_precision():
             yield self._loaded[1]
 
@@ -74,23 +86,23 @@ class EvaluateWorkspace:
         folder = f"{readable}-{sha256_of_value(list(name))[:8]}"
         return self.run.stage(folder, inputs={**inputs, **self.computing}, work=work)
 
-    def finish(self, metrics: dict[str, Any], scores: Sequence[Mapping[str, Any]]) -> Evaluation:
-        """Write ``metrics.json``, ``scores.csv``, ``differences.csv`` and ``report.html``.
+    def finish(
+        self, metrics: dict[str, Any], scores: Sequence[Mapping[str, Any]], kept: Sequence[KeptScore] | None = None
+    ) -> Evaluation:
+        """Write ``metrics.json``, ``scores.csv``, ``differences.csv``, ``report.html`` and the items of main scores.
 
         Args:
             metrics: What was found, plain values for JSON.
             scores: Each score in a row.
+            kept: The main scores with their items, for ``embedtrain compare``; None keeps nothing for it.
         """
         if not self.keeps:
             return Evaluation(metrics, None)
-        folder = self.run.folder
-        write_json(folder / "metrics.json", metrics)
-        _write_csv(folder / "scores.csv", pd.DataFrame(scores))
-        names = [name for name in Difference.__annotations__ if name != "ci95"]
-        rows = [[*(entry[name] for name in names), *entry["ci95"]] for entry in metrics["differences"]]
-        _write_csv(folder / "differences.csv", pd.DataFrame(rows, columns=[*names, "low", "high"]))
-        write_evaluate_report(folder)
-        return Evaluation(metrics, folder)
+        if kept is not None:
+            keep_scores(self.run.folder, kept)
+        write_figures(self.run.folder, metrics, scores)
+        write_evaluate_report(self.run.folder)
+        return Evaluation(metrics, self.run.folder)
 
 
 @contextmanager
@@ -104,6 +116,15 @@ def open_workspace(options: EvaluateOptions, evaluated: Evaluated) -> Iterator[E
         run.note(models=models, seed=options.seed)
         run.note_choices(device=evaluated.device, precision=evaluated.precision)
         yield EvaluateWorkspace(run, evaluated, batch_size=options.batch_size, keeps=options.output is not None)
+
+
+def write_figures(folder: Path, metrics: dict[str, Any], scores: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``metrics.json``, ``scores.csv`` and ``differences.csv``; see ``EvaluateWorkspace.finish``."""
+    write_json(folder / "metrics.json", metrics)
+    _write_csv(folder / "scores.csv", pd.DataFrame(scores))
+    names = [name for name in Difference.__annotations__ if name != "ci95"]
+    rows = [[*(entry[name] for name in names), *entry["ci95"]] for entry in metrics["differences"]]
+    _write_csv(folder / "differences.csv", pd.DataFrame(rows, columns=[*names, "low", "high"]))
 
 
 def _write_csv(path: Path, frame: pd.DataFrame) -> None:

@@ -32,6 +32,27 @@ def test_the_same_table_in_every_form(tmp_path, ending):
     assert table["score"][:] == [float(n % 6) for n in range(12)]
 
 
+@pytest.mark.parametrize("ending", [".tsv", ".parquet", ".jsonl"])
+def test_no_character_is_lost(tmp_path, ending):
+    """White space at either end, two spaces, a hard space and quotation marks: statistics count them all."""
+    texts = [
+        " Where?",
+        "here. ",
+        "two  spaces",
+        "hard\u00a0space",
+        'said "pending"',
+        "“好”\u3000。",
+        '"whole"',
+        "it's 1£…",
+    ]
+    columns = {"text": texts * 3, "label": list(range(len(texts))) * 3}
+    for split in ("train", "test"):
+        tiny.write(tmp_path / "Banking77Classification" / f"{split}{ending}", columns)
+    data = find_data(mteb.get_task("Banking77Classification"), Mirror.at(tmp_path).folder("Banking77Classification"))
+    fill(data)
+    assert list(data.task.dataset["test"]["text"]) == columns["text"]
+
+
 def test_a_folder_for_the_only_subset_is_fine(tmp_path):
     tiny.sts(tmp_path / "STSBenchmark" / "default")
     assert data_of(tmp_path, "STSBenchmark").parts == (("test", "default"),)
@@ -213,3 +234,42 @@ def test_the_fingerprint_follows_the_content(tmp_path):
     assert folder.fingerprint == before
     tiny.sts(tmp_path / "STSBenchmark", offset=1)
     assert folder.fingerprint != before
+
+
+def test_tasks_of_instructions_need_what_changes(tmp_path):
+    name = "Core17InstructionRetrieval"
+    tiny.instructions(tmp_path / name)
+    (tmp_path / name / "qrel_diff.jsonl").unlink()
+    said = told(tmp_path, name)
+    assert "there is no qrel_diff" in said
+    assert f"{name}/qrel_diff.{{parquet" in said
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".jsonl"])
+def test_an_empty_split(tmp_path, ending):
+    """A table whose columns are right and that holds no row."""
+    columns = {"sentence1": [], "sentence2": [], "score": []}
+    path = tiny.write(tmp_path / "STSBenchmark" / f"test{ending}", columns)
+    said = told(tmp_path, "STSBenchmark")
+    assert str(path) in said
+    assert "no rows" in said or "is empty" in said
+
+
+def test_retrieval_with_empty_tables(tmp_path):
+    folder = tmp_path / "SciFact"
+    tiny.retrieval(folder)
+    (folder / "corpus.jsonl").write_text("")
+    tiny.write(folder / "qrels" / "test.tsv", {"query-id": [], "corpus-id": [], "score": []})
+    said = told(tmp_path, "SciFact")
+    assert f"{folder / 'corpus.jsonl'}" in said
+    assert f"{folder / 'qrels' / 'test.tsv'}" in said
+
+
+def test_wrong_columns_of_each_retrieval_table(tmp_path):
+    folder = tmp_path / "SciFact"
+    tiny.write(folder / "corpus.jsonl", {"_id": ["d1"], "txt": ["a"]})
+    tiny.write(folder / "queries.jsonl", {"query": ["q1"], "text": ["a"]})
+    tiny.write(folder / "qrels" / "test.tsv", {"query-id": ["q1"], "corpus": ["d1"], "score": ["high"]})
+    said = told(tmp_path, "SciFact")
+    for file, column in (("corpus.jsonl", "'text'"), ("queries.jsonl", "id"), ("test.tsv", "'corpus-id'")):
+        assert any(file in line and column in line for line in said.splitlines())

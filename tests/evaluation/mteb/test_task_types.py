@@ -20,6 +20,12 @@ TASKS = {
     "TwentyNewsgroupsClustering": tiny.legacy_clustering,
     "SciFact": tiny.retrieval,
     "AskUbuntuDupQuestions": lambda folder: tiny.retrieval(folder, ranked=True),
+    "EmitClassification": tiny.multilabel,
+    "RuSciBenchYearPublRegression": lambda folder: tiny.regression(folder / "yearpubl_en"),
+    "IFIRAila": tiny.instructed,
+    "Core17InstructionRetrieval": tiny.instructions,
+    "mFollowIR": lambda folder: tiny.instructions(folder / "zho"),
+    "WebQAT2TRetrieval": tiny.retrieval,
     "BornholmBitextMining": tiny.bitext,
     "SummEvalSummarization.v2": tiny.summaries,
 }

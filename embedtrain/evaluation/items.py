@@ -1,0 +1,104 @@
+"""What a score is made of, item by item: kept with it, so that it has an interval and can be compared later."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from embedtrain.evaluation.comparing import Estimate, mean_estimate
+from embedtrain.evaluation.correlations import correlation, resampled_correlations
+from embedtrain.evaluation.macro_f1 import macro_f1, resampled_macro_f1
+from embedtrain.evaluation.pairs import average_precision, resampled_average_precision
+
+Measure = Literal["mean", "spearman", "pearson", "average precision", "macro f1"]
+_MIN_FOR_CORRELATION = 3
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items behind one score.
+
+    Attributes:
+        measure: How they make the score. ``mean`` has a column ``value``; the correlations have ``prediction`` and
+            ``gold``; average precision has ``prediction`` and ``gold`` (0 or 1); macro F1 has ``gold`` and the classes
+            that each classifier says, ``predicted_0`` and so on.
+        over: What an item is, in the plural: pairs, queries, examples, ...
+        columns: By name, each (items,).
+    """
+
+    measure: Measure
+    over: str
+    columns: Mapping[str, NDArray[np.float64]]
+
+    def __post_init__(self) -> None:
+        if self.measure not in get_args(Measure):
+            raise ValueError(f"measure must be one of {', '.join(get_args(Measure))}, found '{self.measure}'")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    @property
+    def can_be_resampled(self) -> bool:
+        """Whether there are enough items, all of them finite numbers."""
+        least = _MIN_FOR_CORRELATION if self.measure in ("spearman", "pearson") else 2
+        return len(self) >= least and all(np.isfinite(column).all() for column in self.columns.values())
+
+    @property
+    def score(self) -> float:
+        """The score on all items."""
+        columns = self.columns
+        if self.measure == "mean":
+            return float(columns["value"].mean())
+        if self.measure == "spearman" or self.measure == "pearson":
+            return correlation(columns["prediction"], columns["gold"], method=self.measure)
+        if self.measure == "average precision":
+            return average_precision(columns["gold"], columns["prediction"])
+        return macro_f1(*self._classes())
+
+    def estimate(self, *, samples: int, seed: int) -> Estimate:
+        """The score, and the same on resamples of the items.
+
+        Two sets of as many items are drawn alike with the same seed: two models on the same items, and a set and its
+        translation.
+
+        Args:
+            samples: Number of resamples.
+            seed: Seed of the resampling.
+        """
+        columns, drawing = self.columns, {"samples": samples, "seed": seed}
+        if self.measure == "mean":
+            return mean_estimate(columns["value"], **drawing)
+        if self.measure == "spearman" or self.measure == "pearson":
+            resampled = resampled_correlations(
+                [columns["prediction"]], columns["gold"], method=self.measure, samples=samples, seed=seed
+            )[0]
+        elif self.measure == "average precision":
+            resampled = resampled_average_precision(columns["gold"] == 1, columns["prediction"], **drawing)
+        else:
+            gold, said = self._classes()
+            resampled = resampled_macro_f1(gold, said, **drawing)
+        return Estimate(self.score, resampled)
+
+    def frame(self) -> pd.DataFrame:
+        """The columns as a table."""
+        return pd.DataFrame(dict(self.columns))
+
+    @classmethod
+    def of_frame(cls, frame: pd.DataFrame, *, measure: Measure, over: str) -> "Items":
+        """As ``frame`` gave it; columns that are empty belong to other sets of the same table."""
+        used = {str(name): column for name, column in frame.items() if not column.isna().all()}
+        return cls(measure, over, {name: column.to_numpy(dtype=np.float64) for name, column in used.items()})
+
+    def _classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        said = [column for name, column in self.columns.items() if name.startswith("predicted_")]
+        return self.columns["gold"].astype(np.int64), np.stack(said).astype(np.int64)
+
+
+def mean_of(estimates: list[Estimate]) -> Estimate:
+    """The mean of several scores, such as those of a task's splits and subsets; each counts the same."""
+    return Estimate(
+        float(np.mean([one.value for one in estimates])), np.mean([one.resampled for one in estimates], axis=0)
+    )
