@@ -1,16 +1,20 @@
 # make demo        the whole pipeline on data_samples/ with the bundled model
 # make test        lint, types, tests
+# make notebooks   the notebooks in examples/ on small settings
 # make test-gpu    the tests that need a CUDA device
+# make docs        the documentation as a site in site/, strictly: a link that leads nowhere fails
 # make lock        pin what is installed now
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DOCS_VENV := .venv-docs
+DOCS_BIN := $(DOCS_VENV)/bin
 DEMO := runs/demo
 
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo demo-zh test test-gpu lint types lock clean
+.PHONY: demo demo-zh test notebooks test-gpu lint types docs lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/embedtrain augsbert --config data_samples/demo_en.yaml --output $(DEMO)
@@ -21,6 +25,9 @@ demo-zh: $(VENV)/.installed
 test: lint types
 	$(BIN)/pytest
 
+notebooks: $(VENV)/.installed-dev
+	$(BIN)/pytest tests/test_notebooks.py
+
 test-gpu: $(VENV)/.installed-dev
 	$(BIN)/pytest -m gpu
 
@@ -30,6 +37,10 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+
+docs: $(DOCS_VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build --strict
+	@echo "open site/index.html"
 
 # The stamp appears only when everything is installed, so an interrupted installation is taken up again.
 $(VENV)/.installed: requirements.lock pyproject.toml
@@ -42,8 +53,15 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock
 	touch $@
 
-lock: $(VENV)/.installed-dev
+# The reference is read from the sources, so that the site needs nothing of what the package needs.
+$(DOCS_VENV)/.installed: requirements-docs.lock
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_BIN)/python -m pip install --quiet --requirement requirements-docs.lock
+	touch $@
+
+lock: $(VENV)/.installed-dev $(DOCS_VENV)/.installed
 	$(BIN)/python scripts/lock.py
+	$(DOCS_BIN)/python scripts/lock.py docs
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DOCS_VENV) site build *.egg-info .pytest_cache .mypy_cache .ruff_cache

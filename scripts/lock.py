@@ -1,6 +1,9 @@
-"""Pin what is installed now: requirements.lock (with the bundled model) and requirements-dev.lock (the dev tools).
+"""Pin what is installed now, for the package, the tools of developers, and those that build the documentation.
 
     make lock
+
+writes requirements.lock (with the bundled model) and requirements-dev.lock, and with the word docs, in the environment
+that has those tools, requirements-docs.lock.
 
 Only packages that pyproject.toml leads to are pinned. Torch's own CUDA packages are left to torch, so that the same pin
 gives a CPU build on one machine and a GPU build on another.
@@ -8,6 +11,8 @@ gives a CPU build on one machine and a GPU build on another.
 
 import importlib.metadata
 import re
+import sys
+import tomllib
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -40,8 +45,21 @@ def closure(name: str, extras: set[str]) -> dict[str, str]:
     return found
 
 
+def closure_of_extra(extra: str) -> dict[str, str]:
+    """Every installed package that an extra needs beside what the package itself needs, with its version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found: dict[str, str] = {}
+    for line in project["optional-dependencies"][extra]:
+        requirement = Requirement(line)
+        found |= closure(requirement.name, set(requirement.extras))
+    return found
+
+
 def main() -> None:
-    """Write both files."""
+    """Write the files of this environment."""
+    if sys.argv[1:] == ["docs"]:
+        write("requirements-docs.lock", closure_of_extra("docs"))
+        return
     runtime = closure("embedtrain", {"bundled-model"})
     tools = closure("embedtrain", {"bundled-model", "dev"})
     build = {"setuptools": importlib.metadata.version("setuptools")}

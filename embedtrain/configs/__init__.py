@@ -1,0 +1,1 @@
+"""Configuration files: written with every option explained, and checked as a whole before anything runs."""

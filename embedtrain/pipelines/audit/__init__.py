@@ -1,0 +1,1 @@
+"""``embedtrain audit``: what is in a file of texts or pairs."""

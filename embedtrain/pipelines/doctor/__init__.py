@@ -1,0 +1,1 @@
+"""``embedtrain doctor``: what this machine and installation offer."""
