@@ -5,6 +5,8 @@ from embedtrain.report.page import (
     write_evaluate_report,
     write_label_report,
     write_report,
+    write_runs_report,
+    write_tasks_report,
     write_train_report,
 )
 
@@ -13,5 +15,7 @@ __all__ = [
     "write_evaluate_report",
     "write_label_report",
     "write_report",
+    "write_runs_report",
+    "write_tasks_report",
     "write_train_report",
 ]

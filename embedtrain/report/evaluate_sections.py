@@ -16,7 +16,7 @@ def results(run: Path) -> Section:
     """The verdict, and on each set of rows every model with its interval."""
     files = RunFiles(run)
     metrics = files.json("metrics.json")
-    letters = _letters(metrics)
+    letters = letters_of(metrics)
     sets: list[dict[str, Any]] = []
     for at, (name, facts) in enumerate(mapping(metrics.get("data")).items()):
         rows: list[dict[str, Any]] = []
@@ -58,7 +58,7 @@ def results(run: Path) -> Section:
 def differences(run: Path) -> Section:
     """Every paired difference between two models."""
     metrics = RunFiles(run).json("metrics.json")
-    letters = _letters(metrics)
+    letters = letters_of(metrics)
     rows: list[dict[str, Any]] = []
     for entry in entries(metrics.get("differences")):
         gain, p = number(entry.get("difference")), number(entry.get("p_adjusted"))
@@ -77,7 +77,7 @@ def differences(run: Path) -> Section:
     return Section([], {"rows": rows, "plot": plot if rows else None, "label": label})
 
 
-def _letters(metrics: dict[str, Any]) -> dict[str, str]:
+def letters_of(metrics: dict[str, Any]) -> dict[str, str]:
     """A short name for each model, for plots hold no text of a user's: A, B, ... Z, A2, ..."""
     return {
         model: chr(ord("A") + place % 26) + (str(place // 26 + 1) if place >= 26 else "")

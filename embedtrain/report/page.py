@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jinja2
@@ -15,10 +15,13 @@ from embedtrain.report import (
     augsbert_sections,
     evaluate_sections,
     label_sections,
+    runs_sections,
     sections,
+    tasks_sections,
     train_sections,
     wording,
 )
+from embedtrain.report.runs_sections import RunRow
 from embedtrain.report.sections import Section
 
 _HERE = Path(__file__).parent
@@ -95,23 +98,52 @@ def write_evaluate_report(run: Path) -> Path:
     return _write(run, "evaluate.html", own)
 
 
+def write_tasks_report(run: Path) -> Path:
+    """As :func:`write_report`, for the folder of scores over tasks: of MTEB, or of evaluations beside each other.
+
+    It reads ``metrics.json`` (``main``: by model and task ``score`` and ``ci95``; ``data``: by task ``type``,
+    ``metric`` and ``items``; ``overall``, ``types``, ``differences``, ``left_out``, ``verdict``, ``warnings``),
+    ``manifest.json`` and ``config.yaml``.
+    """
+    page = tasks_sections
+    own = {"results": page.results, "types": page.types, "differences": page.differences}
+    return _write(run, "tasks.html", own | {"environment": sections.environment})
+
+
+def write_runs_report(rows: Sequence[RunRow], page: Path) -> Path:
+    """Write one page over many runs: a table that sorts, a plot for each test set, and a link to each run's report.
+
+    Args:
+        rows: The runs, in the order of the table.
+        page: The file to write; links start from its folder.
+
+    Returns:
+        ``page``.
+    """
+    shown = runs_sections.overview(rows, page.parent)
+    return _render("runs.html", page, name=page.resolve().parent.name, **shown)
+
+
 def _write(run: Path, template: str, parts: Mapping[str, Callable[[Path], Section]]) -> Path:
     run = Path(run)
     if not run.is_dir():
         raise UserError(f"{run}: expected the folder of a run, found {'a file' if run.exists() else 'nothing there'}")
+    shown = {name: part(run) for name, part in parts.items()}
+    return _render(template, run / "report.html", name=run.resolve().name, **shown)
+
+
+def _render(template: str, target: Path, **shown: object) -> Path:
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     page = (
         _environment()
         .get_template(template)
         .render(
-            name=run.resolve().name,
-            **{name: part(run) for name, part in parts.items()},
+            **shown,
             style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
     )
-    target = run / "report.html"
     write_text(target, page)
     return target
 
