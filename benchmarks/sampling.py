@@ -3,14 +3,16 @@
     python benchmarks/sampling.py --work runs                                  # the whole table: a day on two cores
     python benchmarks/sampling.py --work runs --data zh --gold 500             # one part of it
     python benchmarks/sampling.py --work runs --data en --gold 500 --teacher-base FOLDER --strategies semantic kde
+    python benchmarks/sampling.py --work runs --data en --gold 500 --student-layers 1 3 5 --strategies semantic \
+        --teacher-base all-MiniLM-L6-v2 --no-own                               # a student of three of its six layers
     python benchmarks/sampling.py --quick                                      # minutes, only to see that it runs
 
-A setting is a data set, a number of gold pairs and what the teacher is made of. In each setting and with each seed, the
-student is trained on gold alone, the teacher is trained, and then each strategy finds its pairs, which that teacher
-labels and a student is trained on beside gold; everything else is at the pipeline's defaults, unless ``--with`` says
-otherwise. The seed draws the gold pairs too. What is told of a strategy is the mean over seeds of the test Spearman
-correlation of gold + silver less that of gold alone, with a 95 % interval over test pairs and seeds (with a single
-seed: over test pairs alone).
+A setting is a data set, a number of gold pairs, the student, and what the teacher is made of. In each setting and with
+each seed, the student is trained on gold alone, the teacher is trained, and then each strategy finds its pairs, which
+that teacher labels and a student is trained on beside gold; everything else is at the pipeline's defaults, unless
+``--with`` says otherwise. The seed draws the gold pairs too. What is told of a strategy is the mean over seeds of the
+test Spearman correlation of gold + silver less that of gold alone, with a 95 % interval over test pairs and seeds (with
+a single seed: over test pairs alone).
 
 Data: ``en`` and ``zh``, STS benchmark, new pairs made from the sentences of train; ``rqe``, medical questions entailing
 frequent ones (labels 0 and 1), new pairs made from gold's questions and those of MedQuAD, dev held out of gold. They
@@ -34,12 +36,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import numpy as np
 import pandas as pd
+import torch
 from augsbert import further_options, smaller
 from machine import describe
 from training_data import ROOT, data_folder
 
 from embedtrain.evaluation import paired_bootstrap_over_seeds
-from embedtrain.files import read_json, write_json
+from embedtrain.files import read_json, whole_folder, write_json
+from embedtrain.models import DEFAULT_MODEL, load_biencoder, resolve_model
 from embedtrain.pipelines.augsbert.options import AugSBERTOptions
 from embedtrain.pipelines.augsbert.pipeline import augsbert
 
@@ -56,17 +60,20 @@ class Setting:
         gold: Number of gold pairs, or ``all``.
         teacher: Name of the teacher's base; ``own`` is the student's.
         more: Options of the pipeline that differ from its defaults.
+        student_layers: Layers of the bundled model that the student keeps, from 0; none keeps all.
     """
 
     data: str
     gold: str
     teacher: str
     more: tuple[str, ...] = ()
+    student_layers: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
         """Of a folder."""
-        return "-".join([self.data, self.gold, self.teacher, *self.more]).replace("/", "_").replace(" ", "")
+        layers = [f"layers {self.student_layers}"] if self.student_layers else []
+        return "-".join([self.data, self.gold, self.teacher, *layers, *self.more]).replace("/", "_").replace(" ", "")
 
 
 def main() -> None:
@@ -77,13 +84,15 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     record = read_json(options.output) if options.output.exists() else {"runs": [], "table": []}
     bases = {"own": None, **{Path(folder).name: folder for folder in options.teacher_base}}
+    student = with_layers(options.student_layers, work) if options.student_layers else DEFAULT_MODEL
     for setting, seed in itertools.product(settings(options, list(bases)), options.seeds):
         given = inputs(data, setting.data, work, quick=options.quick)
         for strategy in options.strategies:
-            run = one_run(setting, strategy, seed, given, work / "runs", teacher_base=bases[setting.teacher])
+            models = {"base": student, "teacher_base": bases[setting.teacher]}
+            run = one_run(setting, strategy, seed, {**given, **models}, work / "runs")
             run |= describe("sampling.py")
             record["runs"] = [old for old in record["runs"] if key(old) != key(run)] + [run]
-            record["table"] = list(table(record["runs"], work / "predictions"))
+            record["table"] = list(table(record["runs"], work / "predictions", before=record["table"]))
             write_json(options.output, record)
             pd.DataFrame(record["table"]).to_csv(options.output.with_suffix(".csv"), index=False, lineterminator="\n")
     print("\n".join(markdown(record["table"])))
@@ -98,6 +107,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--strategies", nargs="+", default=STRATEGIES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument("--teacher-base", nargs="*", default=[], help="folders of larger models, beside the student's")
+    parser.add_argument("--student-layers", nargs="+", type=int, default=[], help="layers that the student keeps")
     parser.add_argument("--no-own", action="store_true", help="only with teachers made of --teacher-base")
     parser.add_argument("--with", dest="more", nargs="+", default=[], metavar="OPTION=VALUE", help="further options")
     parser.add_argument("--work", help="folder for runs and predictions, kept and continued; default: a temporary one")
@@ -120,7 +130,20 @@ def settings(options: argparse.Namespace, teachers: list[str]) -> Iterator[Setti
     """Every setting that is asked for."""
     asked = teachers[1:] if options.no_own else teachers
     for data, gold, teacher in itertools.product(options.data, options.gold, asked):
-        yield Setting(data, gold, teacher, tuple(options.more))
+        yield Setting(data, gold, teacher, tuple(options.more), tuple(options.student_layers))
+
+
+def with_layers(layers: list[int], work: Path) -> str:
+    """The bundled model with some of its layers, from 0; a folder."""
+    folder = work / "students" / "-".join(map(str, layers))
+    if not folder.exists():
+        model = load_biencoder(resolve_model(DEFAULT_MODEL), device="cpu")
+        encoder: Any = model[0].auto_model
+        encoder.encoder.layer = torch.nn.ModuleList([encoder.encoder.layer[layer] for layer in layers])
+        encoder.config.num_hidden_layers = len(layers)
+        with whole_folder(folder) as beside:
+            model.save_pretrained(str(beside), create_model_card=False)
+    return str(folder)
 
 
 def inputs(data: Path, name: str, work: Path, *, quick: bool) -> dict[str, Any]:
@@ -149,9 +172,7 @@ def inputs(data: Path, name: str, work: Path, *, quick: bool) -> dict[str, Any]:
     }
 
 
-def one_run(
-    setting: Setting, strategy: str, seed: int, given: Mapping[str, Any], folder: Path, *, teacher_base: str | None
-) -> dict[str, Any]:
+def one_run(setting: Setting, strategy: str, seed: int, given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """One strategy in one setting with one seed.
 
     The strategies of a setting and seed share a run folder, in which the pipeline trains student and teacher once.
@@ -161,7 +182,6 @@ def one_run(
             **given,
             output=str(folder / f"{setting.name}-{seed}"),
             gold_limit=None if setting.gold == "all" else int(setting.gold),
-            teacher_base=teacher_base,
             strategies=strategy.split(),
             seed=seed,
             **further_options(list(setting.more)),
@@ -192,16 +212,27 @@ def one_run(
 
 def key(run: Mapping[str, Any]) -> tuple[Any, ...]:
     """What tells one run from another."""
-    return (*(run[name] for name in ("data", "gold", "teacher", "strategy", "seed")), *run["more"])
+    layers = run.get("student_layers", [])
+    return (*(run[name] for name in ("data", "gold", "teacher", "strategy", "seed")), *layers, *run["more"])
 
 
-def table(runs: list[dict[str, Any]], predictions: Path) -> Iterator[dict[str, Any]]:
-    """One row a setting and strategy: means over seeds, and the interval of the difference."""
+def table(runs: list[dict[str, Any]], predictions: Path, *, before: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One row a setting and strategy: means over seeds, and the interval of the difference.
+
+    Args:
+        runs: All of them.
+        predictions: The folder of what the models said.
+        before: Rows of an earlier table, whose intervals stay where the predictions lie no more.
+    """
+    known = {(row["setting"], row["seeds"]): row for row in before}
     grouped: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for run in sorted(runs, key=lambda run: run["seed"]):
-        group = (run["data"], run["gold"], run["teacher"], " ".join(run["more"]), run["strategy"])
-        grouped.setdefault(group, []).append(run)
-    for (data, gold, teacher, more, strategy), group in grouped.items():
+        layers = " ".join(map(str, run.get("student_layers", [])))
+        names = (run["data"], run["gold"], layers, run["teacher"], " ".join(run["more"]), run["strategy"])
+        grouped.setdefault(names, []).append(run)
+    for (data, gold, layers, teacher, more, strategy), group in grouped.items():
+        student = f" student of layers {layers}" if layers else ""
+        setting = f"{data} {gold} {teacher} {strategy}{student}" + (f" ({more})" if more else "")
         parts = [
             pd.read_parquet(predictions / run["predictions"])
             for run in group
@@ -216,10 +247,13 @@ def table(runs: list[dict[str, Any]], predictions: Path) -> Iterator[dict[str, A
             wanted = parts[0].loc[parts[0]["model"] == "gold_only", "score"]
             interval = paired_bootstrap_over_seeds(said["augmented"], said["gold_only"], wanted)
             low, high = interval.low, interval.high
+        elif len(group) > 1 and (setting, len(group)) in known:
+            low, high = (known[setting, len(group)][end] / 100 for end in ("low", "high"))
         yield {
-            "setting": f"{data} {gold} {teacher} {strategy}" + (f" ({more})" if more else ""),
+            "setting": setting,
             "data": data,
             "gold": gold,
+            "student_layers": layers,
             "teacher_base": teacher,
             "with": more,
             "strategy": strategy,
@@ -237,12 +271,18 @@ def table(runs: list[dict[str, Any]], predictions: Path) -> Iterator[dict[str, A
 
 def markdown(rows: list[dict[str, Any]]) -> Iterator[str]:
     """The table for a page."""
-    columns = ["data", "gold", "teacher of", "strategy", "seeds", "teacher", "gold only", "gold + silver"]
+    columns = ["data", "gold", "layers", "teacher of", "strategy", "seeds", "teacher", "gold only", "gold + silver"]
     columns += ["difference", "95 % interval", "kept"]
     yield f"| {' | '.join(columns)} |"
     yield f"| {' | '.join('---' for _ in columns)} |"
     for row in rows:
-        cells = [row["data"], row["gold"], row["teacher_base"], f"{row['strategy']} {row['with']}".strip()]
+        cells = [
+            row["data"],
+            row["gold"],
+            row["student_layers"] or "all",
+            row["teacher_base"],
+            f"{row['strategy']} {row['with']}".strip(),
+        ]
         cells += [str(row["seeds"]), *(f"{row[model]:.2f}" for model in MODELS[1:]), f"{row['difference']:+.2f}"]
         cells += ["" if row["low"] is None else f"{row['low']:+.2f} to {row['high']:+.2f}"]
         cells += [f"{row['kept']:.2f} ({row['kept_augmented']} of {row['seeds']})"]
@@ -255,12 +295,14 @@ def summary(record: Mapping[str, Any]) -> dict[str, float | None]:
     recovered: dict[str, float | None] = {}
     for data in ("en", "zh"):
         few = [row for row in rows if row["data"] == data and row["gold"] == "500"]
-        everything = [row["gold_only"] for row in rows if row["data"] == data and row["gold"] == "all"]
-        found = None
-        if few and everything:
-            best = max(few, key=lambda row: row["difference"])
-            found = round(best["difference"] / (np.mean(everything) - best["gold_only"]), 2)
-        recovered[f"recovered_{data}"] = found
+        for layers in dict.fromkeys(row["student_layers"] for row in few):
+            name = f"recovered_{data}" + (f"_layers_{layers.replace(' ', '_')}" if layers else "")
+            same = [row for row in rows if row["data"] == data and row["student_layers"] == layers]
+            everything = [row["gold_only"] for row in same if row["gold"] == "all"]
+            best = max((row for row in same if row["gold"] == "500"), key=lambda row: row["difference"])
+            recovered[name] = None
+            if everything:
+                recovered[name] = round(best["difference"] / (np.mean(everything) - best["gold_only"]), 2)
     return recovered
 
 

@@ -3,29 +3,40 @@
 import argparse
 import dataclasses
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import jsonargparse
-import yaml
 
+from embedtrain.configs.describing import Option, every_option, options_of, without_none
+from embedtrain.configs.values import COMMAND_KEY, check_command, check_config, read_config, unfilled
+from embedtrain.console import VERBOSITY_HELP
 from embedtrain.errors import Problems, UserError, did_you_mean
 
 Options = TypeVar("Options")
 
-OWN_FLAGS = ("help", "config", "print_config")
+_OWN_HELP = {
+    "help": "Show this and do nothing else.",
+    "config": "A YAML file that sets any of these options; what stands on the line behind it takes its place.",
+    "print_config": "Show every option with its value as such a file, and do nothing else.",
+}
+OWN_FLAGS = (*_OWN_HELP, "quiet", "verbose")
 
 
-class DashedHelp(jsonargparse.DefaultHelpFormatter):
-    """Help that spells options as people type them, and leaves the long list of them to the list itself."""
+class PlainHelp(argparse.HelpFormatter):
+    """Help in which each option stands as people type it, with what it takes in words."""
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
-        return super()._format_action_invocation(action).replace("_", "-")
+        spelt = [word for word in action.option_strings if not word.endswith("+")]
+        return f"{', '.join(spelt).replace('_', '-')} {action.metavar or ''}".rstrip()
 
     def _format_usage(self, *_: Any, **__: Any) -> str:
+        # The list of options would only be there twice.
         return f"usage: {self._prog} [--config FILE] [OPTIONS]\n\n"
+
+    def _expand_help(self, action: argparse.Action) -> str:
+        # Per cent signs are meant as such.
+        return action.help or ""
 
 
 def parse(options: type[Options], arguments: Sequence[str], *, command: str, summary: str) -> Options | None:
@@ -47,18 +58,24 @@ def parse(options: type[Options], arguments: Sequence[str], *, command: str, sum
     Raises:
         UserError: With every unknown option, misspelt key and value of the wrong type.
     """
-    fields = dict(_field_names(options))
-    words = _normalised(arguments, options)
-    _refuse_unknown(words, fields)
+    known = options_of(options)
+    hints = {option.name: option.hint for option in every_option(known)}
+    words = _normalised(arguments, hints)
+    _refuse_unknown(words, known, hints, command=command)
     parser = jsonargparse.ArgumentParser(
         prog=f"embedtrain {command}",
         description=summary,
         exit_on_error=False,
         default_env=False,
-        formatter_class=DashedHelp,
+        formatter_class=PlainHelp,
+        epilog=VERBOSITY_HELP,
     )
-    parser.add_argument("--config", action=jsonargparse.ActionConfigFile, help="YAML file with any of these options")
+    parser.add_argument("--config", action=jsonargparse.ActionConfigFile, help=_OWN_HELP["config"])
     parser.add_class_arguments(options, as_group=False)
+    if COMMAND_KEY not in hints:
+        # Files that `embedtrain init` writes say what they are for.
+        parser.add_argument(f"--{COMMAND_KEY}", help=argparse.SUPPRESS)
+    _set_help(parser, known)
     try:
         parsed = parser.parse_args(words)
         return _instantiate(parser, parsed, options)
@@ -77,17 +94,55 @@ def _instantiate(
     return options(**{field.name: values[field.name] for field in dataclasses.fields(options)})  # type: ignore[arg-type]
 
 
-def _field_names(options: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    hints = get_type_hints(options)
-    for field in dataclasses.fields(options):
-        name = prefix + field.name
-        yield name, hints[field.name]
-        if dataclasses.is_dataclass(hints[field.name]):
-            yield from _field_names(hints[field.name], prefix=f"{name}.")
+def _set_help(parser: jsonargparse.ArgumentParser, known: Sequence[Option]) -> None:
+    # Read by itself, the parser would take the help from docstrings only where another package is installed.
+    options = {option.name: option for option in every_option(known)}
+    for action in parser._actions:
+        option = options.get(action.dest)
+        if action.dest in _OWN_HELP:
+            action.help = _OWN_HELP[action.dest]
+            action.metavar = "FILE" if action.dest == "config" else None
+        elif option is not None:
+            action.help = argparse.SUPPRESS if option.parts else f"{option.help} ({_preset(option)})"
+            action.metavar = taken_words(option.hint)
+    for group in parser._action_groups:
+        names = {action.dest.partition(".")[0] for action in group._group_actions if "." in action.dest}
+        for name in names & set(options):
+            group.title, group.description = f"--{name.replace('_', '-')}.*", options[name].help
+        if group.title == "options":
+            group.description = None
 
 
-def _normalised(arguments: Sequence[str], options: type) -> list[str]:
-    hints = dict(_field_names(options))
+def taken_words(hint: Any) -> str:
+    """What stands behind an option, such as ``N`` for a whole number; nothing behind a switch."""
+    inner = without_none(hint)
+    origin, arguments = get_origin(inner), get_args(inner)
+    if origin is Literal:
+        return f"{{{','.join(map(str, arguments))}}}"
+    if origin is tuple:
+        return " ".join(taken_words(argument) for argument in arguments)
+    if origin is list:
+        one = taken_words(arguments[0])
+        return f"{one} [{one} ...]"
+    if origin is dict:
+        return "NAME=VALUE [NAME=VALUE ...]"
+    return {str: "TEXT", int: "N", float: "X"}.get(inner, "")
+
+
+def _preset(option: Option) -> str:
+    """What holds where an option is not given."""
+    if option.required:
+        return "required"
+    if option.default is None:
+        return "default: none"
+    if isinstance(option.default, list | tuple):
+        return f"default: {' '.join(map(str, option.default)) or 'none'}"
+    if isinstance(option.default, dict):
+        return f"default: {' '.join(f'{key}={value}' for key, value in option.default.items()) or 'none'}"
+    return f"default: {str(option.default).lower() if isinstance(option.default, bool) else option.default}"
+
+
+def _normalised(arguments: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
     words: list[str] = []
     pending = list(arguments)
     while pending:
@@ -123,51 +178,39 @@ def _values_after(pending: list[str]) -> list[str]:
     return values
 
 
-def _refuse_unknown(words: Sequence[str], fields: Mapping[str, Any]) -> None:
+def _refuse_unknown(words: Sequence[str], known: Sequence[Option], hints: Mapping[str, Any], *, command: str) -> None:
     problems = Problems()
-    mappings = [name for name, hint in fields.items() if str(hint).startswith("dict")]
-    known = [*fields, *OWN_FLAGS]
-
-    def is_known(name: str) -> bool:
-        return name in known or any(name.startswith(f"{mapping}.") for mapping in mappings)
-
+    mappings = [name for name, hint in hints.items() if str(hint).startswith("dict")]
+    names = [*hints, *OWN_FLAGS]
+    given = {word[2:].partition("=")[0] for word in words if word.startswith("--")}
     for at, word in enumerate(words):
         if not word.startswith("--"):
             continue
         name, _, value = word[2:].partition("=")
-        if not is_known(name):
-            spelt = did_you_mean(name, known).replace("_", "-").replace("'", "'--", 1)
+        if name not in names and not any(name.startswith(f"{mapping}.") for mapping in mappings):
+            spelt = did_you_mean(name, names).replace("_", "-").replace("'", "'--", 1)
             problems.add(f"unknown option --{name.replace('_', '-')}{spelt}")
         if name == "config":
-            file = value or (words[at + 1] if at + 1 < len(words) else "")
-            _check_config_file(file, is_known, known, problems)
+            path = value or (words[at + 1] if at + 1 < len(words) else "")
+            _check_config_file(path, known, command=command, on_the_line=given, problems=problems)
     problems.raise_if_any()
 
 
-def _check_config_file(file: str, is_known: Any, known: Sequence[str], problems: Problems) -> None:
-    path = Path(file)
-    if not os.path.isfile(file):
-        problems.add(f"--config {file}: no such file")
-        return
+def _check_config_file(
+    path: str, known: Sequence[Option], *, command: str, on_the_line: set[str], problems: Problems
+) -> None:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        problems.add(f"--config {file}: not readable as YAML: {' '.join(str(error).split())}")
+        file = read_config(path)
+    except UserError as error:
+        for message in error.problems:
+            problems.add(f"--config {message}")
         return
-    if not isinstance(content, dict):
-        problems.add(f"--config {file}: expected a mapping of options to values, found {type(content).__name__}")
-        return
-    for name in _keys(content):
-        if not is_known(name):
-            problems.add(f"--config {file}: unknown key '{name}'{did_you_mean(name, known)}")
-
-
-def _keys(content: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in content.items():
-        if isinstance(value, Mapping) and value:
-            yield from _keys(value, prefix=f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
+    check_command(file, command, problems)
+    check_config(file, known, problems)
+    for option in unfilled(known, file.values):
+        if option.name in file.values:
+            instead = "; remove the line, it is given behind --config" if option.name in on_the_line else ""
+            problems.add(f"{file.at(option.name)}: '{option.name}' is required and has no value{instead}")
 
 
 def _readable(message: str) -> str:

@@ -1,12 +1,12 @@
 """The command line: options from flags and YAML, one line a command, mistakes without a traceback."""
 
-import logging
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import embedtrain
+from embedtrain.console import VERBOSITY_HELP, configure_logging, say, take_verbosity
 from embedtrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,9 +19,16 @@ COMMANDS = {
     "adapt": "raw sentences, and gold if there is any: MLM, TSDAE and SimCSE beside each other, then the labels",
     "mine": "sentences to new pairs worth labelling; hard negatives and tuples for ranking losses",
     "label": "pairs of any number to scores from trained models, with a page on what they are worth",
-    "evaluate": "models measured on your own data: sts, pairs, retrieval; on MTEB: mteb",
+    "evaluate": "models measured on your own data: sts, pairs, retrieval; on MTEB: mteb; on GLUE: glue",
     "mteb": "export: MTEB's data to a folder, once, where there is a network",
     "compare": "models and runs beside each other on the same rows: is a difference real?",
+    "report": "the page of one run written again, or one page over many runs",
+    "export": "a model as ONNX, also with 8-bit weights, with what it loses and gains measured",
+    "doctor": "what this machine and installation offer, and what to do about each problem",
+    "init": "a commented configuration file with every option of a command",
+    "check": "all problems of a configuration file at once, before anything runs",
+    "audit": "what is in a file of texts or pairs: repeats, conflicts, leakage, lengths, unknown tokens",
+    "completion": "what makes the Tab key complete commands and options: bash, zsh or fish",
 }
 
 
@@ -34,24 +41,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 for a mistake that the user can mend, 130 when interrupted.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        verbosity, given = take_verbosity(sys.argv[1:] if arguments is None else arguments)
+    except UserError as error:
+        say(f"embedtrain: {error}", error=True)
+        return 2
     if not given or given[0] in ("-h", "--help"):
-        _say(_usage(), error=not given)
+        say(_usage(), error=not given)
         return 0 if given else 2
     if given[0] == "--version":
-        _say(f"embedtrain {embedtrain.__version__}")
+        say(f"embedtrain {embedtrain.__version__}")
         return 0
-    configure_logging()
+    configure_logging(verbosity)
     try:
         return _run(given[0], given[1:])
     except UserError as error:
         count = len(error.problems)
-        _say(f"embedtrain {given[0]}: {'error' if count == 1 else f'{count} errors'}", error=True)
+        say(f"embedtrain {given[0]}: {'error' if count == 1 else f'{count} errors'}", error=True)
         for problem in error.problems:
-            _say(f"  - {problem}", error=True)
+            say(f"  - {problem}", error=True)
         return 2
     except KeyboardInterrupt:
-        _say("\ninterrupted; the same command continues from what is whole of it", error=True)
+        say("\ninterrupted; the same command continues from what is whole of it", error=True)
         return 130
 
 
@@ -68,12 +79,12 @@ def run_augsbert(arguments: Sequence[str]) -> int:
     from embedtrain.pipelines.augsbert.pipeline import augsbert
 
     result = augsbert(options)
-    _say("")
-    _say(results_table(result.metrics))
+    say("")
+    say(results_table(result.metrics))
     for warning in result.metrics["warnings"]:
-        _say(f"\nWarning: {warning}")
-    _say(f"\n{result.metrics['verdict']}")
-    _say(f"\nmodel   {result.model}\nreport  {result.report}")
+        say(f"\nWarning: {warning}")
+    say(f"\n{result.metrics['verdict']}")
+    say(f"\nmodel   {result.model}\nreport  {result.report}")
     return 0
 
 
@@ -89,15 +100,15 @@ def run_train(arguments: Sequence[str]) -> int:
     from embedtrain.pipelines.train.pipeline import train
 
     result = train(options)
-    _say("")
-    _say(training_table(result.metrics))
+    say("")
+    say(training_table(result.metrics))
     for warning in result.metrics["warnings"]:
-        _say(f"\nWarning: {warning}")
-    _say(f"\n{result.metrics['verdict']}")
-    _say(f"\nmodel    {result.model}")
+        say(f"\nWarning: {warning}")
+    say(f"\n{result.metrics['verdict']}")
+    say(f"\nmodel    {result.model}")
     if result.adapter is not None:
-        _say(f"adapter  {result.adapter}")
-    _say(f"report   {result.report}")
+        say(f"adapter  {result.adapter}")
+    say(f"report   {result.report}")
     return 0
 
 
@@ -130,11 +141,11 @@ def _run_adaptation(command: str, kind: "type[AdaptOptions]", arguments: Sequenc
     result = adapt(options)
     table = adaptation_table(result.metrics)
     if table is not None:
-        _say(f"\n{table}")
+        say(f"\n{table}")
     for warning in result.metrics["warnings"]:
-        _say(f"\nWarning: {warning}")
-    _say(f"\n{result.metrics['verdict']}")
-    _say(f"\nmodel   {result.model}\nreport  {result.report}")
+        say(f"\nWarning: {warning}")
+    say(f"\n{result.metrics['verdict']}")
+    say(f"\nmodel   {result.model}\nreport  {result.report}")
     return 0
 
 
@@ -150,8 +161,8 @@ def run_mine(arguments: Sequence[str]) -> int:
 
     result = mine(options)
     for name, count in result.sampled_by.items():
-        _say(f"{count:>9,}  {name}")
-    _say(f"{result.rows:>9,}  {'tuples' if options.mode != 'pairs' else 'pairs'} in {result.table}")
+        say(f"{count:>9,}  {name}")
+    say(f"{result.rows:>9,}  {'tuples' if options.mode != 'pairs' else 'pairs'} in {result.table}")
     return 0
 
 
@@ -169,11 +180,11 @@ def run_label(arguments: Sequence[str]) -> int:
     result = label(options)
     table = label_table(result.metrics)
     if table is not None:
-        _say(f"\n{table}")
+        say(f"\n{table}")
     for warning in result.metrics["warnings"]:
-        _say(f"\nWarning: {warning}")
-    _say(f"\n{result.metrics['verdict']}")
-    _say(f"\nlabels   {result.merged or result.shards}\nreport   {result.report}")
+        say(f"\nWarning: {warning}")
+    say(f"\n{result.metrics['verdict']}")
+    say(f"\nlabels   {result.merged or result.shards}\nreport   {result.report}")
     return 0
 
 
@@ -183,7 +194,7 @@ def run_evaluate(arguments: Sequence[str]) -> int:
 
     shown = evaluate(arguments)
     if shown:
-        _say(shown)
+        say(shown)
     return 0
 
 
@@ -193,7 +204,7 @@ def run_compare(arguments: Sequence[str]) -> int:
 
     shown = compare(arguments, summary=COMMANDS["compare"])
     if shown:
-        _say(shown)
+        say(shown)
     return 0
 
 
@@ -203,26 +214,36 @@ def run_mteb(arguments: Sequence[str]) -> int:
 
     shown = mteb_files(arguments, summary=COMMANDS["mteb"])
     if shown:
-        _say(shown)
+        say(shown)
     return 0
 
 
-def configure_logging() -> None:
-    """Send the package's own messages to stderr, and quiet the libraries beneath."""
-    import warnings
+def run_of_results(command: str, arguments: Sequence[str]) -> int:
+    """What comes after a run: ``report`` and ``export``."""
+    from embedtrain import cli_results
 
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    package = logging.getLogger("embedtrain")
-    package.handlers[:] = [handler]
-    package.setLevel(logging.INFO if _speaks() else logging.ERROR)
-    package.propagate = False
-    from transformers.utils import logging as transformers_logging
+    shown = {"report": cli_results.report, "export": cli_results.export}[command](arguments, summary=COMMANDS[command])
+    if shown:
+        say(shown)
+    return 0
 
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch|transformers|sentence_transformers")
+
+def run_starting(command: str, arguments: Sequence[str]) -> int:
+    """The commands around a first run: ``doctor``, ``init``, ``check`` and ``audit``."""
+    from embedtrain.cli_start import start
+
+    shown, code = start(command, arguments, summaries=COMMANDS)
+    if shown:
+        say(shown)
+    return code
+
+
+def run_completion(arguments: Sequence[str]) -> int:
+    """``embedtrain completion``: show what a shell needs to complete commands and options."""
+    from embedtrain.cli_completion import completion
+
+    say(completion(arguments, summaries=COMMANDS))
+    return 0
 
 
 def _run(command: str, arguments: Sequence[str]) -> int:
@@ -233,7 +254,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     raise UserError(f"unknown command '{command}'{did_you_mean(command, COMMANDS)}; expected: {', '.join(COMMANDS)}")
 
 
-RUNNERS = {
+RUNNERS: dict[str, Callable[[Sequence[str]], int]] = {
     "augsbert": run_augsbert,
     "train": run_train,
     "tsdae": run_tsdae,
@@ -243,6 +264,9 @@ RUNNERS = {
     "evaluate": run_evaluate,
     "mteb": run_mteb,
     "compare": run_compare,
+    "completion": run_completion,
+    **{name: partial(run_of_results, name) for name in ("report", "export")},
+    **{name: partial(run_starting, name) for name in ("doctor", "init", "check", "audit")},
 }
 
 
@@ -252,21 +276,9 @@ def _usage() -> str:
         "usage: embedtrain COMMAND [OPTIONS]\n\n"
         "Make a sentence embedding model better on your own data, with the proof beside it.\n\n"
         f"commands:\n{commands}\n\n"
+        f"{VERBOSITY_HELP}\n\n"
         "embedtrain COMMAND --help shows a command's options; embedtrain --version the version."
     )
-
-
-def _speaks() -> bool:
-    """Of several processes that torchrun started together, the first one talks."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _say(text: str, *, error: bool = False) -> None:
-    if not _speaks():
-        return
-    stream = sys.stderr if error else sys.stdout
-    stream.write(text + "\n")
-    stream.flush()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The commands that measure: ``embedtrain evaluate`` with its sub-commands, and ``embedtrain compare``."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,12 @@ SUBCOMMANDS = {
     "pairs": "labelled pairs: how well cosines tell pairs that match from pairs that do not",
     "retrieval": "corpus, queries and judgements: embeddings, BM25 and both, with a cross-encoder behind if asked for",
     "mteb": "MTEB's tasks, or your own data as tasks, from local files; nothing is fetched",
+    "glue": "how good the encoder under a model is: fine-tuned for GLUE's nine tasks, from local files",
 }
 # Options that may be given several times.
 LISTED = ("model", "data", "train-data")
-LISTED_OF_MTEB = ("model", "tasks", "custom")
+LISTED_OF_MTEB = ("model", "tasks", "custom", "train-data")
+LISTED_OF_GLUE = ("model", "tasks")
 
 
 def evaluate(arguments: Sequence[str]) -> str:
@@ -38,7 +41,9 @@ def evaluate(arguments: Sequence[str]) -> str:
     if name not in _RUNNERS:
         hint = did_you_mean(name, SUBCOMMANDS)
         raise UserError(f"unknown evaluation '{name}'{hint}; expected: {', '.join(SUBCOMMANDS)}")
-    return _RUNNERS[name](rest)
+    run = _RUNNERS[name]
+    # Fine-tuning is no encoding that could be shared out.
+    return run(rest) if name == "glue" else _helped(lambda: run(rest))
 
 
 def evaluate_sts(arguments: Sequence[str]) -> str:
@@ -72,7 +77,7 @@ def evaluate_retrieval(arguments: Sequence[str]) -> str:
     """``embedtrain evaluate retrieval``."""
     from embedtrain.pipelines.evaluate.options import RetrievalOptions
 
-    words = gathered(arguments, ["model"])
+    words = gathered(arguments, ("model", "train-data"))
     options = parse(RetrievalOptions, words, command="evaluate retrieval", summary=SUBCOMMANDS["retrieval"])
     if options is None:
         return ""
@@ -89,12 +94,16 @@ def compare(arguments: Sequence[str], *, summary: str) -> str:
         arguments: As after ``compare`` on the command line; the models come first, without a flag.
         summary: What the command does, for the help.
     """
+    return _helped(lambda: _compare(arguments, summary=summary))
+
+
+def _compare(arguments: Sequence[str], *, summary: str) -> str:
     from embedtrain.pipelines.compare.options import CompareOptions
 
     given = list(arguments)
     if given and not given[0].startswith("-"):
         given.insert(0, "--model")
-    options = parse(CompareOptions, gathered(given, ("model", "data")), command="compare", summary=summary)
+    options = parse(CompareOptions, gathered(given, LISTED), command="compare", summary=summary)
     if options is None:
         return ""
     from embedtrain.pipelines.compare.pipeline import compare, comparison_table
@@ -115,7 +124,22 @@ def evaluate_mteb(arguments: Sequence[str]) -> str:
     from embedtrain.pipelines.evaluate.mteb_scores import mteb_table
 
     result = evaluate_mteb(options)
-    return f"\n{mteb_table(result.metrics)}\n\nresults  {result.folder}"
+    return _told(mteb_table(result.metrics), result)
+
+
+def evaluate_glue(arguments: Sequence[str]) -> str:
+    """``embedtrain evaluate glue``."""
+    from embedtrain.pipelines.evaluate.glue_options import GLUEOptions
+
+    given = gathered(arguments, LISTED_OF_GLUE)
+    options = parse(GLUEOptions, given, command="evaluate glue", summary=SUBCOMMANDS["glue"])
+    if options is None:
+        return ""
+    from embedtrain.pipelines.evaluate.glue import evaluate_glue
+    from embedtrain.pipelines.evaluate.glue_scores import glue_table
+
+    result = evaluate_glue(options)
+    return _told(glue_table(result.metrics), result)
 
 
 def mteb_files(arguments: Sequence[str], *, summary: str) -> str:
@@ -147,6 +171,15 @@ def mteb_files(arguments: Sequence[str], *, summary: str) -> str:
     done = export(options)
     counts = f"{len(done.written)} written, {len(done.kept)} there already, {len(done.failed)} failed"
     return "\n".join([f"{counts}: {done.folder}", *(f"  - {reason}" for reason in done.failed)])
+
+
+def _helped(run: Callable[[], str]) -> str:
+    """Run a command; of several processes that were started together the others encode for the first."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return run()
+    from embedtrain.models.sharing import with_helpers
+
+    return with_helpers(run) or ""
 
 
 def gathered(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
@@ -202,4 +235,5 @@ _RUNNERS: dict[str, Callable[[Sequence[str]], str]] = {
     "pairs": evaluate_pairs,
     "retrieval": evaluate_retrieval,
     "mteb": evaluate_mteb,
+    "glue": evaluate_glue,
 }

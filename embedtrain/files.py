@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,9 @@ def sha256_of_value(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
 
 
-def sha256_of_folder(path: str | Path) -> str:
-    """Hex SHA-256 over the relative names and contents of a folder's files."""
+def sha256_of_folder(path: str | Path, *, without: Collection[str] = ()) -> str:
+    """Hex SHA-256 over the relative names and contents of a folder's files, leaving out those of some names."""
     root = Path(path)
-    names = sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
+    left_out = {root / name for name in without}
+    names = sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith(".") and p not in left_out)
     return sha256_of_value([[str(p.relative_to(root)), sha256_of_file(p)] for p in names])

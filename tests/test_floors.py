@@ -7,13 +7,16 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "embedtrain"
 FLOORS = {
-    "errors": 0, "files": 0,
+    "errors": 0, "files": 0, "progress": 0, "libraries": 0,
     "losses": 1, "data": 1, "report": 1,
     "mining": 2, "models": 2,
     "evaluation": 3,
     "training": 4,
     "pipelines": 5,
-    "arguments": 6, "cli_evaluate": 7, "cli": 8, "__main__": 9,
+    "configs": 6,
+    "api": 7,
+    "console": 1, "arguments": 7, "cli_evaluate": 8, "cli_start": 9, "cli_results": 9,
+    "cli_completion": 10, "cli": 11, "__main__": 12,
 }  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

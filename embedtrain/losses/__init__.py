@@ -39,6 +39,7 @@ from embedtrain.losses.similarity import (
     cosent_loss,
     cosine_similarity_loss,
 )
+from embedtrain.losses.similarity_distillation import SimilarityDistillationLoss, similarity_distillation_loss
 from embedtrain.losses.supcon import SupConLoss, sup_con_loss
 from embedtrain.losses.wrappers import MatryoshkaLoss, WeightedSum
 
@@ -60,6 +61,7 @@ __all__ = [
     "MultipleNegativesRankingLoss",
     "OnlineContrastiveLoss",
     "SigmoidContrastiveLoss",
+    "SimilarityDistillationLoss",
     "SoftmaxLoss",
     "SupConLoss",
     "TripletLoss",
@@ -79,6 +81,7 @@ __all__ = [
     "multiple_negatives_ranking_loss",
     "online_contrastive_loss",
     "sigmoid_contrastive_loss",
+    "similarity_distillation_loss",
     "softmax_loss",
     "sup_con_loss",
     "triplet_loss",

@@ -17,11 +17,13 @@ class Loss(nn.Module):
             have shape (batch, n, dim), all others (batch, dim).
         targets: Names of what follows them by position, such as a score.
         as_wide: Those of the targets that are as wide as the embeddings, and are cut with them.
+        joins_columns: Whether all text columns are rows of the one batch that it looks at.
     """
 
     embeddings: ClassVar[tuple[str, ...]]
     targets: ClassVar[tuple[str, ...]]
     as_wide: ClassVar[tuple[str, ...]] = ()
+    joins_columns: ClassVar[bool] = False
     _option_names: ClassVar[tuple[str, ...]]
 
     def __init_subclass__(cls) -> None:
@@ -46,7 +48,8 @@ def call_loss(loss: nn.Module, columns: Sequence[Tensor], targets: Sequence[Any]
     """Call a loss with one tensor of embeddings a text column.
 
     A loss that takes ``negatives`` gets every column from that place on, stacked: n columns of shape (batch, dim)
-    become (batch, n, dim). A module that does not say what it takes gets everything by position.
+    become (batch, n, dim). One that joins columns gets one (n * batch, dim), and targets (batch, n, ...) alike. A
+    module that does not say what it takes gets everything by position.
 
     Args:
         loss: The module to call.
@@ -72,6 +75,9 @@ def call_loss(loss: nn.Module, columns: Sequence[Tensor], targets: Sequence[Any]
                 **{name: value for name, value in named.items() if name in parameter_names(each)},
             )
         )
+    if getattr(inner, "joins_columns", False) and len(columns) > 1:
+        columns = [torch.cat(list(columns))]
+        targets = [target.transpose(0, 1).flatten(0, 1) for target in targets]
     arguments = dict(zip(names, _arrange_columns(inner, columns), strict=False))
     if len(targets) != len(inner.targets):
         needed = f"{', '.join(inner.targets)} beside the embeddings" if inner.targets else "no labels or scores"

@@ -81,6 +81,11 @@ class MatryoshkaLoss(nn.Module):
         return parameter_names(self.loss)
 
     @property
+    def joins_columns(self) -> bool:
+        """Whether all text columns are one batch to the loss."""
+        return getattr(self.loss, "joins_columns", False)
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """The names of what follows the embeddings, those of the loss."""
         return getattr(self.loss, "targets", ())

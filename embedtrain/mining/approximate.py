@@ -4,12 +4,12 @@ import logging
 from typing import Any, Literal, NamedTuple
 
 import torch
-from tqdm.auto import tqdm
 
 from embedtrain.errors import UserError
 from embedtrain.mining.cosines import best_keys, dots, make_keys, read_keys, unit_vectors
 from embedtrain.mining.exclusions import Excluded
 from embedtrain.mining.search import top_k
+from embedtrain.progress import progress
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ def _import_faiss() -> Any:
 
 def _build_index(faiss: Any, corpus: torch.Tensor) -> Any:
     index = faiss.index_factory(corpus.shape[1], f"HNSW{LINKS},Flat", faiss.METRIC_INNER_PRODUCT)
-    for part in tqdm(corpus.split(_ROWS), desc="indexing", unit="block", delay=5, disable=None):
+    for part in progress(corpus.split(_ROWS), what="indexing", unit="block"):
         index.add(part.numpy())
     return index
 
@@ -163,7 +163,7 @@ def _search(
     keys = torch.empty((len(rows), k), dtype=torch.int64)
     # Queries with many exclusions ask for many more: side by side, they do not make the others ask for as many.
     order = torch.argsort(excluded.counts[rows], stable=True)
-    for part in tqdm(order.split(_ROWS), desc="neighbours", unit="block", delay=5, disable=None):
+    for part in progress(order.split(_ROWS), what="neighbours", unit="block"):
         some = rows[part]
         wanted = min(k + int(excluded.counts[some].max()), len(corpus))
         found = torch.from_numpy(index.search(queries[some].numpy(), wanted)[1])

@@ -9,9 +9,9 @@ from itertools import groupby
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from embedtrain.data.folding import fold_text
+from embedtrain.progress import progress
 
 # First words of Unicode character names, for scripts written without spaces; Hangul has spaces, but its endings cling
 # to the word, so that pieces match where words do not.
@@ -79,7 +79,7 @@ class BM25Index:
         pairs = np.empty((0, 2), dtype=np.int64) if exclude is None else exclude.cpu().numpy()
         pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
         bounds = np.searchsorted(pairs[:, 0], np.arange(len(self.documents) + 1))
-        for place, row in enumerate(tqdm(rows, desc="BM25", unit="sentence", delay=5, disable=None)):
+        for place, row in enumerate(progress(rows, what="BM25", unit="sentence")):
             terms = self.documents[row]
             if terms:
                 found = self.index.get_scores_from_ids(terms)

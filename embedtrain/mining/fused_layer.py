@@ -9,6 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.activations import GELUActivation
 
+# Logits of attention at a time, 4 MB in fp32: larger blocks of memory are fetched anew from the system for each layer,
+# which took four times as long as attention itself for four texts of 256 tokens.
+LOGITS_TOGETHER = 2**20
+
 
 class PackedLinear:
     """Linear layers side by side as one, its weight as oneDNN reads it fastest: bf16 in and out, fp32 sums.
@@ -108,12 +112,8 @@ class FusedLayer:
             added = None if added is None else added[:, :, :1]
         else:
             query, key, value = self._by_head(self.query_key_value(hidden)[:tokens].unflatten(0, (batch, longest)))
-        logits = torch.matmul(query, key.transpose(2, 3)).float()
-        if added is not None:
-            logits += added
-        # In fp32, which is not only more exact: PyTorch's softmax of short bf16 rows takes several times as long.
-        attended = torch.matmul(logits.softmax(dim=3).to(torch.bfloat16), value).transpose(1, 2)
-        attended = enlarged(attended.reshape(-1, hidden.shape[1]), len(hidden))
+        attended = attention(query, key, value, added)
+        attended = enlarged(attended.flatten(2).flatten(0, 1), len(hidden))
         hidden = self.attention_norm(self.attention_output.plus(attended, hidden))
         return self.norm(self.down.plus(self.up.gelu(hidden), hidden))
 
@@ -122,6 +122,33 @@ class FusedLayer:
         head_dim = self.attention_output.bias.shape[0] // self.heads
         parts = projected.unflatten(2, (-1, self.heads, head_dim))
         return parts.permute(2, 0, 3, 1, 4).unbind()
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, added: Tensor | None) -> Tensor:
+    """Attention of some texts, a part of them and of their heads at a time; bf16 (batch, queries, heads, head dim).
+
+    Args:
+        query: bf16 (batch, heads, queries, head dim), scaled.
+        key: bf16 (batch, heads, longest, head dim).
+        value: bf16 (batch, heads, longest, head dim).
+        added: What is added to the logits, broadcast to (batch, heads, queries, longest); or None.
+    """
+    batch, heads, queries, head_dim = query.shape
+    together = max(1, LOGITS_TOGETHER // (queries * key.shape[2]))
+    some_heads, some_texts = min(heads, together), max(1, together // heads)
+    if added is not None:
+        added = added.expand(batch, heads, -1, -1)
+    attended = query.new_empty(batch, queries, heads, head_dim)
+    for first in range(0, batch, some_texts):
+        for head in range(0, heads, some_heads):
+            part = slice(first, first + some_texts), slice(head, head + some_heads)
+            logits = torch.matmul(query[part], key[part].transpose(2, 3)).float()
+            if added is not None:
+                logits += added[part]
+            # In fp32, which is not only more exact: PyTorch's softmax of short bf16 rows takes several times as long.
+            weights = logits.softmax(dim=3).to(torch.bfloat16)
+            attended[part[0], :, part[1]] = torch.matmul(weights, value[part]).transpose(1, 2)
+    return attended
 
 
 def steady_rows(rows: int, *, full: int = 1) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embedtrain.progress import duration
+
 logger = logging.getLogger(__name__)
 
 LOG_SECONDS = 30.0
@@ -87,17 +89,3 @@ def sparkline(counts: ArrayLike) -> str:
         return " " * len(values)
     heights = np.ceil(values / values.max() * len(LEVELS)).astype(int)
     return "".join(LEVELS[height - 1] if height else " " for height in heights)
-
-
-def duration(seconds: float) -> str:
-    """A span of time to two units, such as ``1 h 05 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes:02d} min"
-    return f"{hours // 24} d {hours % 24:02d} h"

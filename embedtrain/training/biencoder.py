@@ -18,6 +18,7 @@ from embedtrain.training.adapter import LossAdapter
 from embedtrain.training.history import DevMetric, DevResult, History
 from embedtrain.training.settings import EngineSettings, TrainingSettings
 from embedtrain.training.tasks import LABEL, Task
+from embedtrain.training.taught import TaughtRows
 from embedtrain.training.tokens import TextTable, TokenTable
 from embedtrain.training.trainer import fit
 
@@ -161,7 +162,9 @@ def tokenised(model: SentenceTransformer, task: Task, path: Path) -> TokenTable 
         path: Where the tokens are kept.
     """
     columns = {name: task.table[name] for name in task.text_columns}
-    labels = task.table[LABEL].to_numpy() if LABEL in task.table else None
+    labels: np.ndarray | TaughtRows | None = task.table[LABEL].to_numpy() if LABEL in task.table else None
+    if task.taught is not None:
+        labels = task.taught.of(task.table[task.text_columns])
 
     def tokenise(texts: list[str]) -> Any:
         return model.tokenizer(

@@ -9,9 +9,9 @@ import torch.distributed as dist
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.model import BaseModel
 from torch import nn
-from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from embedtrain.progress import Progress
 from embedtrain.training import checkpoints
 from embedtrain.training.history import DevMetric, DevResult, History
 
@@ -70,7 +70,7 @@ class Keeper(TrainerCallback):
         self.best_weights: dict[str, torch.Tensor] = {}
         self.evaluations_without_gain = 0
         self.ended = False
-        self.bar: tqdm | None = None
+        self.progress: Progress | None = None
         self._step_began: float | None = None
         self._train_began = 0.0
 
@@ -100,17 +100,18 @@ class Keeper(TrainerCallback):
         model: nn.Module | None = None,
         **_: Any,
     ) -> None:
-        """Open the progress bar, and note what is known of the untrained model."""
+        """Begin to tell how far it is, and note what is known of the untrained model."""
         if self.untrained is not None and model is not None:
             self._note(dict(self.untrained.scores), self.untrained, step=0, model=model)
         self._train_began = time.perf_counter()
-        self.bar = tqdm(
-            total=state.max_steps,
-            initial=state.global_step,
-            desc=self.description,
+        self.progress = Progress(
+            state.max_steps,
+            what=self.description,
             unit="step",
-            leave=False,
-            disable=None if state.is_world_process_zero else True,
+            done=state.global_step,
+            delay=0,
+            stays=False,
+            is_shown=state.is_world_process_zero,
         )
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -119,18 +120,18 @@ class Keeper(TrainerCallback):
             self._step_began = time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Advance the progress bar; leave off where that is asked for."""
+        """Tell how far it is; leave off where that is asked for."""
         now = time.perf_counter()
         if self._step_began is not None:
             self.history.step_seconds += now - self._step_began
         self._step_began = now
-        if self.bar is not None:
-            self.bar.update(1)
-            if not self.bar.disable and self.history.step_seconds:
+        if self.progress is not None:
+            if self.history.step_seconds:
                 rates = (
                     f"{self.history.sentences_per_second:.0f} texts/s, {self.history.tokens_per_second:.0f} tokens/s"
                 )
-                self.bar.set_postfix_str(f"{rates}, {100 * self.history.padding_share:.0f} % padding{self._best()}")
+                self.progress.say(f"{rates}, {100 * self.history.padding_share:.0f} % padding{self._best()}")
+            self.progress.update()
         if state.global_step == self.until_step:
             control.should_evaluate = control.should_save = control.should_training_stop = True
 
@@ -195,9 +196,9 @@ class Keeper(TrainerCallback):
         self._step_began = time.perf_counter()
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Close the progress bar."""
-        if self.bar is not None:
-            self.bar.close()
+        """Take the progress bar away."""
+        if self.progress is not None:
+            self.progress.close()
 
     def _note(self, scores: dict[str, float], result: DevResult | None, *, step: int, model: nn.Module) -> bool:
         """Record an evaluation; whether it is the best so far."""

@@ -69,6 +69,7 @@ LOSSES: Mapping[str, LossChoice] = {
 # What these learn from stands in no table: it is made by a teacher, in Python.
 DISTILLATION: Mapping[str, str] = {
     "mse": "a teacher's embedding of each text",
+    "similarity-distillation": "a teacher's embedding of each text",
     "margin-mse": "a teacher's score of each candidate",
     "distill-kl": "a teacher's score of each candidate",
 }

@@ -13,14 +13,15 @@ class TrainingSettings:
     """How one model is fitted.
 
     Args:
-        epochs: Passes over the training pairs; may be a fraction.
-        min_steps: Optimiser steps at least, so that a few hundred pairs are passed over several times.
-        batch_size: Pairs in a batch.
-        learning_rate: Peak of the linear warm-up and decay.
+        epochs: Passes over the training rows; may be a fraction. Time grows with it.
+        min_steps: Optimiser steps at least, so that a few hundred rows are passed over several times.
+        batch_size: Rows in a batch. Memory grows with it; a loss that compares rows learns more from a larger one.
+        learning_rate: Step size of AdamW at its peak, between a linear rise and a linear fall.
         warmup_share: Share of all steps over which the learning rate rises from 0.
-        weight_decay: Decoupled weight decay of AdamW; biases and norms are spared.
+        weight_decay: Decoupled weight decay of AdamW, a factor on the learning rate; biases and norms are spared.
         max_gradient_norm: Gradients are scaled down to this norm when they exceed it.
-        evaluations: Dev evaluations, spread evenly over the steps; the best one's weights are kept.
+        evaluations: Dev evaluations, spread evenly over the steps; the best one's weights are kept. Each takes the time
+            of encoding dev once.
         patience: Training stops after this many dev evaluations without a better one; 0 never stops early.
     """
 
@@ -35,7 +36,8 @@ class TrainingSettings:
     patience: int = 3
 
     def check(self, where: str, problems: Problems) -> None:
-        """Note every value out of range, each with its option's name under ``where``."""
+        """Note every value out of range, each with its option's name under ``where``, if that is not empty."""
+        prefix = f"{where}." if where else ""
         bounds: list[tuple[str, bool, str]] = [
             ("epochs", self.epochs > 0, "above 0"),
             ("min_steps", self.min_steps >= 1, "at least 1"),
@@ -49,7 +51,7 @@ class TrainingSettings:
         ]
         for name, holds, expected in bounds:
             if not holds:
-                problems.add(f"--{where}.{name.replace('_', '-')} is {getattr(self, name)}, expected {expected}")
+                problems.add(f"--{prefix}{name.replace('_', '-')} is {getattr(self, name)}, expected {expected}")
 
     def steps_for(self, pairs: int) -> int:
         """Optimiser steps for ``epochs`` passes over ``pairs`` training pairs, or ``min_steps`` if that is more."""

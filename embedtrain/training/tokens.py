@@ -10,6 +10,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from embedtrain.training.taught import TaughtRows
+
 # Rows tokenised and written at a time.
 CHUNK_ROWS = 4096
 TOKEN_KEYS = ("input_ids", "token_type_ids")
@@ -20,7 +22,7 @@ class _Rows:
     """What both tables tell of their rows: ``lengths`` of each column, (rows,), and ``labels``, (rows,) or None."""
 
     lengths: dict[str, np.ndarray]
-    labels: np.ndarray | None
+    labels: np.ndarray | TaughtRows | None
 
     def __len__(self) -> int:
         return len(next(iter(self.lengths.values())))
@@ -35,7 +37,7 @@ class _Rows:
         return len(rows)
 
     def label(self, rows: Sequence[int]) -> Tensor | None:
-        """The labels of some rows, or None for a table without labels."""
+        """The labels of some rows, or what a teacher makes of their texts; None for a table without either."""
         return None if self.labels is None else torch.from_numpy(self.labels[np.asarray(rows)])
 
 
@@ -48,7 +50,7 @@ class TokenTable(_Rows):
         path: Where the file is written; it has to stay while the table is in use.
         columns: Texts, or pairs of texts, of each column, all (rows,).
         tokenise: From a list of texts to ``input_ids`` and, for models that have them, ``token_type_ids``.
-        labels: Scores or class numbers, (rows,), or None.
+        labels: Scores or class numbers, (rows,), or a teacher's embeddings, or None.
         pad_id: The number that fills short rows.
     """
 
@@ -58,7 +60,7 @@ class TokenTable(_Rows):
         columns: Mapping[str, "pd.Series | Sequence[Any]"],
         *,
         tokenise: Tokenise,
-        labels: np.ndarray | None = None,
+        labels: np.ndarray | TaughtRows | None = None,
         pad_id: int = 0,
     ) -> None:
         self.columns = list(columns)
@@ -123,7 +125,7 @@ class TextTable(_Rows):
     Args:
         columns: Texts of each column, all (rows,).
         preprocess: The model's own function from texts to features.
-        labels: Scores or class numbers, (rows,), or None.
+        labels: Scores or class numbers, (rows,), or a teacher's embeddings, or None.
     """
 
     def __init__(
@@ -131,7 +133,7 @@ class TextTable(_Rows):
         columns: Mapping[str, "pd.Series"],
         *,
         preprocess: Callable[[list[str]], dict[str, Any]],
-        labels: np.ndarray | None = None,
+        labels: np.ndarray | TaughtRows | None = None,
     ) -> None:
         self.columns = list(columns)
         self.labels = labels

@@ -32,6 +32,7 @@ from embedtrain.losses import (
     MultipleNegativesRankingLoss,
     OnlineContrastiveLoss,
     SigmoidContrastiveLoss,
+    SimilarityDistillationLoss,
     SupConLoss,
     WeightedSum,
 )
@@ -118,6 +119,9 @@ CASES = {
         named=("ids",),
     ),
     "supcon": Case(lambda gather: SupConLoss(gather=gather), 1, targets=("labels",)),
+    "similarity distillation": Case(
+        lambda gather: SimilarityDistillationLoss(gather=gather), 1, targets=("teacher_embedding",)
+    ),
     "cosent": Case(lambda gather: CoSENTLoss(gather=gather), PAIR, targets=("score",)),
     "angle": Case(lambda gather: AnglELoss(gather=gather), PAIR, targets=("score",)),
     "triplet hard": Case(lambda gather: BatchHardTripletLoss(gather=gather), 1, targets=("labels",)),
@@ -190,6 +194,7 @@ def joined_batch(rows, dtype):
         "score": torch.randint(0, 4, (rows,), generator=draw) / 4,
         "labels": index % 3,
         "label": index % 2,
+        "teacher_embedding": normal(rows, 4),
         "ids": index % 5,
         "negative_ids": torch.randint(0, 5, (rows, NEGATIVES), generator=draw),
         "guide_anchor": normal(rows, 3),

@@ -14,6 +14,7 @@ from embedtrain.pipelines.augsbert.checks import warn_without_effect
 from embedtrain.pipelines.augsbert.members import Member, candidates_of, trained_members
 from embedtrain.pipelines.augsbert.options import AugSBERTOptions
 from embedtrain.pipelines.augsbert.tasks import student_tasks
+from embedtrain.training.settings import TrainingSettings
 
 FILES = {"gold": "g", "test": "t", "output": "o"}
 
@@ -95,12 +96,18 @@ def test_what_is_not_on_golds_scale_is_calibrated_by_as_much_as_dev_can_tell(val
         ({"teacher": "cross-encoder", "teacher_members": ["bi-encoder"]}, "--teacher-members has no effect"),
         ({"teacher": "bi-encoder", "teacher_base": "x", "teacher_start": "student"}, "--teacher-start has no effect"),
         ({"teacher": "bi-encoder", "teacher_base": "x", "teacher_pooling": "mean"}, "--teacher-pooling has no effect"),
-        ({"teacher_base": "x", "teacher_start": "student"}, "--teacher-base has no effect"),
+        ({"teacher_base": "x", "teacher_start": "student", "teacher": "cross-encoder"}, "--teacher-base has no effect"),
         ({"teacher": "bi-encoder"}, "the student's own base"),
-        ({"teacher": "bi-encoder", "teacher_base": "x", "calibration": "none"}, "not on gold's scale"),
+        (
+            {"teacher": "bi-encoder", "teacher_base": "x", "calibration": "none", "silver_targets": "pairs"},
+            "not on gold's scale",
+        ),
+        ({"teacher": "bi-encoder", "teacher_base": "x", "calibration": "none"}, "not what students learn"),
+        ({"teacher": "bi-encoder", "teacher_base": "x", "silver_weight": 0.5}, "--silver-weight has no effect"),
         ({"teacher_average": "ranks"}, "there is one teacher"),
         ({"strategies": ["bm25"], "search_model": "gold-only"}, "--search-model has no effect"),
         ({"silver_schedule": "silver-then-gold", "silver_weight": 0.5}, "--silver-weight has no effect"),
+        ({"distillation": TrainingSettings(epochs=7)}, "--distillation has no effect"),
         ({"negatives": 2}, "--negatives has no effect"),
         ({"pairs": "p"}, "--pairs has no effect"),
     ],

@@ -20,11 +20,13 @@ from embedtrain.mining.combining import Combination
 from embedtrain.mining.strict_calibration import fit_centred_isotonic, fit_logistic
 from embedtrain.models import load_biencoder, resolve_model
 from embedtrain.pipelines.augsbert import labelling
+from embedtrain.pipelines.augsbert.choosing import make_teacher
 from embedtrain.pipelines.augsbert.inputs import collect_inputs
 from embedtrain.pipelines.augsbert.members import Member
 from embedtrain.pipelines.augsbert.options import AugSBERTOptions
 from embedtrain.pipelines.augsbert.pipeline import augsbert
 from embedtrain.pipelines.augsbert.reading import read
+from embedtrain.pipelines.augsbert.taught import taught_texts
 from embedtrain.pipelines.augsbert.workspace import Workspace
 from embedtrain.pipelines.run import Run
 from embedtrain.training.keeper import Keeper
@@ -75,6 +77,7 @@ def options(files, tiny_model, other_model, run_folder):
         teacher_training=SHORT,
         bi_encoder_training=SHORT,
         student=SHORT,
+        distillation=SHORT,
         precision="fp32",
         device="cpu",
         bootstrap_samples=100,
@@ -131,6 +134,76 @@ def test_cosines_as_they_are_are_the_labels_without_calibration(options):
     raw = stage(result, "label_bi_encoder", "scores.parquet")["score"]
     np.testing.assert_allclose(stage(result, "label", "scored.parquet")["score"], raw.clip(0, 1), atol=1e-7)
     assert result.metrics["teacher"]["calibration"] == "none"
+
+
+def test_a_bi_encoder_of_another_base_is_the_default_and_teaches_every_similarity_of_a_batch(options):
+    result = augsbert(changed(options, teacher=None))
+    assert result.metrics["teacher"]["name"] == "bi-encoder"
+    assert result.metrics["silver"]["targets"] == "batch"
+    assert "silver_only" in result.metrics["seconds"]
+    scored = stage(result, "label", "scored.parquet")
+    texts, embeddings = stage(result, "embed_bi_encoder", "texts.parquet")["text"].tolist(), embedded(result)
+    assert sorted(texts) == sorted({*scored["sentence1"], *scored["sentence2"]})
+    model = load_biencoder(resolve_model(str(result.report.parent / "stages/teacher_bi_encoder/model")), device="cpu")
+    np.testing.assert_allclose(embeddings, model.encode(texts, normalize_embeddings=True), atol=1e-5)
+    rows = {text: row for row, text in enumerate(texts)}
+    pairs = [[rows[text] for text in scored[side]] for side in ("sentence1", "sentence2")]
+    cosines = (embeddings[pairs[0]] * embeddings[pairs[1]]).sum(axis=1)
+    np.testing.assert_allclose(stage(result, "label_bi_encoder", "scores.parquet")["score"], cosines, atol=1e-5)
+    assert not (result.report.parent / "embeddings").exists()
+
+
+def embedded(result):
+    return np.load(result.report.parent / "stages" / "embed_bi_encoder" / "embeddings.npy")
+
+
+def test_students_come_nearer_to_the_teachers_similarities(options):
+    longer = dataclasses.replace(SHORT, min_steps=40)
+    result = augsbert(changed(options, teacher=None, distillation=longer, bi_encoder_training=STILL))
+    losses = [each["loss"] for each in stage(result, "silver_only", "history.json")["losses"]]
+    assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
+
+
+def test_the_similarities_of_several_members_are_averaged(options):
+    asked = changed(options, teacher="ensemble", teacher_members=["bi-encoder", "student"])
+    result = augsbert(asked)
+    assert result.metrics["silver"]["targets"] == "batch"
+    with Run(asked.output, config=asked.as_dict()) as run:
+        work = Workspace(asked, collect_inputs(asked), run)
+        taught = taught_texts(work, make_teacher(work))
+        table = stage(result, "silver", "silver.parquet")[["sentence1", "sentence2"]]
+        given = taught.of(table)[np.arange(len(table))]
+        alone = [
+            load_biencoder(resolve_model(str(run.path(name, "model"))), device="cpu")
+            for name in ("teacher_bi_encoder", "gold_only")
+        ]
+    cosine = (given[:, 0] * given[:, 1]).sum(axis=1) / np.linalg.norm(given, axis=2).prod(axis=1)
+    both = [cosine_of_pairs(model, table["sentence1"].tolist(), table["sentence2"].tolist()) for model in alone]
+    np.testing.assert_allclose(cosine, np.mean(both, axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "targets"),
+    [
+        ({"silver_targets": "pairs"}, "pairs"),
+        ({"silver_targets": "batch", "silver_schedule": "mixed", "silver_weight": 3.0}, "batch"),
+        ({"loss": "mnrl", "positive_threshold": 0.2}, "pairs"),
+        ({"positive_threshold": 0.5, "negative_threshold": 0.4999}, "pairs"),
+    ],
+)
+def test_what_students_learn_of_silver_can_be_chosen(options, values, targets):
+    result = augsbert(changed(options, teacher="bi-encoder", **values))
+    assert result.metrics["silver"]["targets"] == targets
+    rows = len(stage(result, "silver", "silver.parquet")) + len(stage(result, "read", "gold.parquet"))
+    if options.loss == "cosine" and "loss" not in values:
+        assert stage(result, "augmented", "history.json")["train_pairs"] == rows
+
+
+def test_a_cross_encoder_cannot_teach_the_similarities_of_a_batch(options):
+    thresholds = {"positive_threshold": 0.5, "negative_threshold": 0.4}
+    with pytest.raises(UserError, match=r"needs a teacher that embeds each text") as error:
+        augsbert(changed(options, silver_targets="batch", **thresholds))
+    assert "--silver-targets batch with both thresholds" in str(error.value)
 
 
 def test_auto_compares_every_combination_on_dev_and_labels_with_the_best(options, caplog):

@@ -180,6 +180,21 @@ def test_the_other_losses_train_too(options, files, tiny_model, kind, loss, more
     assert history_of(result)["evaluations"][-1]["step"] >= 12
 
 
+@pytest.mark.parametrize(("kind", "metric"), [("labelled", "average_precision"), ("positive", "mrr")])
+def test_what_chooses_the_weights_need_not_be_scored(options, files, tmp_path, kind, metric):
+    dev = pd.read_parquet(files["positive"]).head(40)
+    if kind == "labelled":
+        scored = pd.read_parquet(files["dev"])
+        dev = scored.assign(label=(scored["score"] >= 3).astype(int)).drop(columns="score")
+    dev.to_parquet(tmp_path / "dev.parquet", index=False)
+    result = train(changed(options, dev=str(tmp_path / "dev.parquet")))
+    assert result.metrics["metrics"]["dev"]["name"] == metric
+    assert result.metrics["metrics"]["test"]["name"] == "spearman"
+    before, after = (result.metrics["models"][name]["dev"][metric] for name in ("zero_shot", "trained"))
+    assert after >= before
+    assert "spearman" in result.metrics["models"]["trained"]["test"]
+
+
 def test_two_tables_with_two_losses(options, files, caplog):
     caplog.set_level(logging.INFO, logger="embedtrain")
     for mix in ("proportional", "round-robin"):

@@ -60,7 +60,7 @@ RANKED = ["--data", TRIPLETS, "--dev", DEV]
         (["--data", str(SAMPLES / "en_golden.tsv")], ["no such file", "did you mean 'en_gold.tsv'"]),
         (["--data", GOLD, "--dev", GOLD], ["--dev", "the same table is trained on"]),
         ([*SCORED, "--test", DEV], ["the same pairs choose the weights"]),
-        (["--data", GOLD, "--dev", TRIPLETS], ["en_triplets.tsv", "sentence1"]),
+        ([*SCORED, "--test", TRIPLETS], ["en_triplets.tsv", "sentence1"]),
         ([*RANKED, "--loss", "gist"], ["--guide MODEL"]),
         ([*SCORED, "--effective-batch", "512"], ["--effective-batch 512 with the loss cosine"]),
         (
@@ -195,3 +195,12 @@ def test_the_words_of_the_command_line_are_understood():
     assert options.pack is False
     assert options.freeze == r"layer\.[0-3]\."
     assert options.asked_losses() == ["mnrl", "mnrl"]
+
+
+def test_pairs_that_cannot_choose_are_refused(run, tmp_path):
+    same = table(tmp_path, sentence1=[f"a{n}" for n in range(12)], sentence2=["b"] * 12, label=[1] * 12)
+    code, shown = run("--data", GOLD, "--dev", same)
+    assert (code, "every label is 1, expected pairs of label 0 and of label 1" in shown) == (2, True)
+    few = table(tmp_path, anchor=["a", "b"], positive=["c", "d"])
+    code, shown = run("--data", GOLD, "--dev", few)
+    assert (code, "2 pairs, expected at least 10" in shown) == (2, True)

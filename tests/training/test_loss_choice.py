@@ -87,7 +87,7 @@ def test_a_misspelt_loss_gets_the_nearest_one(typed, meant):
 
 def test_every_loss_of_the_package_has_a_name():
     losses = {name for name in embedtrain.losses.__all__ if name.endswith("Loss")} - {"MatryoshkaLoss"}
-    teachers = {"MSELoss", "MarginMSELoss", "DistillKLDivLoss"}
+    teachers = {"MSELoss", "MarginMSELoss", "DistillKLDivLoss", "SimilarityDistillationLoss"}
     # That of raw text has a command of its own.
     assert {choice.loss.__name__ for choice in LOSSES.values()} == losses - teachers - {"DenoisingLoss"}
     assert len(DISTILLATION) == len(teachers)

@@ -82,13 +82,14 @@ def collect_adapt_inputs(options: AdaptOptions) -> AdaptInputs:
                 options.loss, kind=gold.kind, columns=list(gold.table.columns), source=str(options.gold)
             ),
         )
+    found = {name: table for name, table in pairs.items() if table is not None}
+    scored = {str(named[name]): given.table for name, given in found.items() if given.kind is SCORED_PAIRS}
+    noting(problems, check_tables, scored)
     problems.raise_if_any()
     # Nothing is None past this point: each attempt either gave a value or noted a problem.
     assert sentences is not None
     assert base is not None
     assert device is not None
-    found = {name: table for name, table in pairs.items() if table is not None}
-    check_tables({str(named[name]): given.table for name, given in found.items() if given.kind is SCORED_PAIRS})
     for name, given in found.items():
         logger.info("%s: %d %s", named[name], len(given.table), given.kind.name)
     if loss is not None:

@@ -28,7 +28,8 @@ class AdaptOptions:
         columns: Names in your files for ours, such as sentence1=question1; numbers from 0 for a file without header.
         score_range: Lowest and highest score in your files, such as 0 5; scaled to 0 ... 1 once, when reading.
         base: The encoder to adapt: a folder, or a model's name.
-        arms: Ways to adapt that are compared: mlm (masked language modelling), tsdae, simcse.
+        arms: Ways to adapt that are compared: mlm (masked language modelling), tsdae, simcse. Each is trained by
+            itself, one after the other.
         order: The target domain first and gold after it, or, to see how much worse that is, gold first.
         choose_by: What chooses an arm's weights: the dev pairs, or how well sentences held out of the text are told.
             Auto takes dev where there is one, unless gold is trained on afterwards: what an adaptation does for that
@@ -39,17 +40,20 @@ class AdaptOptions:
         delete_ratio: Share of the words that the noise delete removes.
         change_ratio: Share of the words that the noises mask, replace and insert touch.
         words: What a word is: what the tokenizer splits at, or jieba's words in Chinese text.
-        decoder_layers: Give TSDAE a decoder of its own with so many layers; by default it shares the encoder's.
+        decoder_layers: Give TSDAE a decoder of its own with so many layers; by default it shares the encoder's weights
+            and takes no more memory for them.
         mask_share: Share of the tokens that masked language modelling hides.
-        temperature: Divisor of SimCSE's cosines.
+        temperature: Divisor of SimCSE's cosines; the lower, the more the hardest texts of a batch count.
         pooling: How an embedding is made of its tokens: as the base does, or by cls, mean or max from now on.
-        max_length: Tokens read of a sentence while adapting; by default as many as the base reads.
+        max_length: Tokens read of a sentence while adapting; by default as many as the base reads. Memory and time grow
+            with the longest texts up to it.
         adaptation: How long, how fast and in what batches the encoder is adapted.
         supervised: The same for the training on gold.
         seed: Of every random choice: noise, batches, dropout, held-out rows, bootstrap.
-        device: Where to compute; auto takes the GPU where there is one.
-        precision: Of matrix products; auto takes bf16 where the hardware has instructions for it.
-        bootstrap_samples: Resamples behind each 95 % interval.
+        device: Where to compute; auto takes the GPU where there is one, which is much faster.
+        precision: Of matrix products; auto takes bf16 where the hardware has instructions for it, which is faster and
+            takes less memory; weights stay in fp32.
+        bootstrap_samples: Resamples behind each 95 % interval, at least 100; the time at the end grows with them.
     """
 
     sentences: str

@@ -21,7 +21,9 @@ from embedtrain.pipelines.adapt.options import AdaptOptions
 from embedtrain.pipelines.adapt.reading import SENTENCES_TRIED, read, warn_about_text, what_the_tokenizer_sees
 from embedtrain.pipelines.adapt.supervising import supervise
 from embedtrain.pipelines.adapt.workspace import AdaptWorkspace
+from embedtrain.pipelines.keeping import keep_model
 from embedtrain.pipelines.memory import lean_memory
+from embedtrain.pipelines.results import split_scores
 from embedtrain.pipelines.run import Run
 from embedtrain.report import write_adapt_report
 from embedtrain.training.held_out import reading_length
@@ -36,6 +38,14 @@ class AdaptResult:
     metrics: dict[str, Any]
     model: Path
     report: Path
+
+    def to_frame(self) -> pd.DataFrame:
+        """Each model's scores on dev and test as fractions, with 95 % intervals: see ``results.score_frame``.
+
+        Empty where there were no pairs to measure on.
+        """
+        deciding = {split: metric["name"] for split, metric in self.metrics["metrics"].items()}
+        return split_scores(self.metrics["models"], deciding)
 
 
 def adapt(options: AdaptOptions) -> AdaptResult:
@@ -75,7 +85,7 @@ def _adapt(work: AdaptWorkspace) -> AdaptResult:
             models[f"gold+{arm}"] = f"gold_{arm}"
     metrics = judge(work, models)
     # Put in place last: what lies there is the model of a run that came to its end.
-    run.keep(run.path(models[metrics["winner"]], "model"), "model")
+    keep_model(run, run.path(models[metrics["winner"]], "model"))
     report = write_adapt_report(run.folder) if run.leads else run.folder / "report.html"
     return AdaptResult(metrics, run.folder / "model", report)
 

@@ -12,6 +12,7 @@ from embedtrain.data import LABELLED_PAIRS, SCORED_PAIRS, audit_pairs, audit_sen
 from embedtrain.errors import UserError
 from embedtrain.evaluation.splitting import dev_rows, hold_out
 from embedtrain.files import read_json, write_json, write_parquet
+from embedtrain.models.tokenizing import tokenize
 from embedtrain.pipelines.adapt.inputs import MIN_SENTENCES, AdaptInputs, Pairs
 from embedtrain.pipelines.adapt.workspace import AdaptWorkspace
 from embedtrain.pipelines.checks import check_tables, content_hash
@@ -77,16 +78,11 @@ def what_the_tokenizer_sees(tokenizer: Any, texts: list[str], *, max_length: int
         texts: The sample.
         max_length: Tokens read of a text.
     """
-    encoded = tokenizer(texts, add_special_tokens=True, truncation=False, verbose=False)["input_ids"]
-    lengths = np.array([len(ids) for ids in encoded])
-    unknown = getattr(tokenizer, "unk_token_id", None)
-    content = tokenizer(texts, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
-    tokens = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in content])
-    share = float((tokens == unknown).mean()) if unknown is not None and len(tokens) else 0.0
+    seen = tokenize(tokenizer, texts)
     return {
-        "unknown_share": share,
-        "cut_share": float((lengths > max_length).mean()),
-        "mean_tokens": float(lengths.mean()),
+        "unknown_share": seen.unknown_share,
+        "cut_share": float((seen.lengths > max_length).mean()),
+        "mean_tokens": float(seen.lengths.mean()),
     }
 
 

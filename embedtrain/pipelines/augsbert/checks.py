@@ -8,8 +8,8 @@ import pandas as pd
 from embedtrain.errors import Problems, UserError
 from embedtrain.mining.shares import check_strategies, read_strategies, strategy_names
 from embedtrain.mining.strategies import need_embeddings
-from embedtrain.pipelines.augsbert.members import kinds_of
-from embedtrain.pipelines.augsbert.options import DEFAULT_MEMBERS, AugSBERTOptions
+from embedtrain.pipelines.augsbert.members import candidates_of, kinds_of, learns_batches
+from embedtrain.pipelines.augsbert.options import DISTILLATION, AugSBERTOptions
 from embedtrain.pipelines.checks import noting
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ def check_options(options: AugSBERTOptions, problems: Problems) -> None:
     _check_strategies(options, problems)
     _check_teacher(options, problems)
     _check_thresholds(options, problems)
-    for group in ("teacher_training", "bi_encoder_training", "student"):
+    for group in ("teacher_training", "bi_encoder_training", "student", "distillation"):
         getattr(options, group).check(group.replace("_", "-"), problems)
     _check_files(options, problems)
 
@@ -30,7 +30,7 @@ def warn_without_effect(options: AugSBERTOptions) -> None:
     """Say which options have no effect, given the others."""
     default, warn = AugSBERTOptions, logger.warning
     kinds = kinds_of(options)
-    if options.teacher not in ("ensemble", "auto") and options.teacher_members != list(DEFAULT_MEMBERS):
+    if options.teacher_kind not in ("ensemble", "auto") and options.teacher_members is not None:
         warn("--teacher-members has no effect with --teacher %s", options.teacher)
     if "cross-encoder" not in kinds:
         for option in ("teacher_start", "teacher_pooling"):
@@ -48,7 +48,17 @@ def warn_without_effect(options: AugSBERTOptions) -> None:
             "--teacher bi-encoder with the student's own base: it can hardly know more than the student; "
             "a larger --teacher-base is what it is for"
         )
-    if options.calibration == "none" and kinds != ("cross-encoder",):
+    # Which teacher it will be, and with it what students learn, may only be known when dev has chosen.
+    batches = {learns_batches(options, candidate.members) for candidate in candidates_of(options)}
+    if batches == {True}:
+        for option in ("calibration", "teacher_average"):
+            if getattr(options, option) != getattr(default, option):
+                warn(
+                    "--%s changes the scores that are shown, not what students learn: that is every similarity of a "
+                    "batch as it is (--silver-targets pairs learns scores)",
+                    option.replace("_", "-"),
+                )
+    elif options.calibration == "none" and kinds != ("cross-encoder",):
         warn("--calibration none: cosines are not on gold's scale, and students learn the wrong ones as they are")
     names = strategy_names(read_strategies(options.strategies, option="--strategies"))
     if options.pairs is not None and "cross-domain" not in names:
@@ -56,8 +66,12 @@ def warn_without_effect(options: AugSBERTOptions) -> None:
     searching = need_embeddings(names, ready_pairs=options.pairs is not None)
     if options.search_model != default.search_model and not searching:
         warn("--search-model has no effect: no strategy searches among embeddings")
-    if options.silver_schedule == "silver-then-gold" and options.silver_weight != default.silver_weight:
+    schedule = options.silver_schedule or ("silver-then-gold" if batches == {True} else "mixed")
+    if schedule == "silver-then-gold" and options.silver_weight != default.silver_weight:
         warn("--silver-weight has no effect: silver and gold are not trained on together")
+    distils = options.silver_schedule in (None, "silver-then-gold") and True in batches
+    if options.distillation != DISTILLATION and not distils:
+        warn("--distillation has no effect: the student is not trained on the similarities of batches before gold")
     tuples = options.loss == "mnrl" and options.negative_threshold is not None
     if options.negatives != default.negatives and not tuples:
         warn("--negatives has no effect without --loss mnrl and --negative-threshold")
@@ -71,9 +85,10 @@ def check_positives(gold: pd.DataFrame, options: AugSBERTOptions, *, name: str) 
     Raises:
         UserError: With the highest score there is.
     """
-    if options.loss == "mnrl" and not (gold["score"] >= options.positive_threshold).any():
+    high = options.positive_threshold
+    if options.loss == "mnrl" and high is not None and not (gold["score"] >= high).any():
         raise UserError(
-            f"--positive-threshold {options.positive_threshold}: no pair of {name} scores that high, and --loss mnrl "
+            f"--positive-threshold {high}: no pair of {name} scores that high, and --loss mnrl "
             f"trains on those (the highest is {gold['score'].max():.2f} on the scale from 0 to 1)"
         )
 
@@ -112,8 +127,8 @@ def _check_strategies(options: AugSBERTOptions, problems: Problems) -> None:
 def _check_teacher(options: AugSBERTOptions, problems: Problems) -> None:
     kinds = kinds_of(options)
     single = len(kinds) == 1 and options.teacher_seeds == 1
-    if options.teacher in ("ensemble", "auto"):
-        listed = " ".join(options.teacher_members)
+    if options.teacher_kind in ("ensemble", "auto"):
+        listed = " ".join(kinds)
         if not kinds or len(set(kinds)) < len(kinds):
             problems.add(
                 f"--teacher-members is '{listed}', expected one or more of cross-encoder, bi-encoder and student, "
@@ -121,13 +136,18 @@ def _check_teacher(options: AugSBERTOptions, problems: Problems) -> None:
             )
         elif kinds == ("student",):
             problems.add("--teacher-members student: the student alone has nothing to teach itself; name a teacher too")
-        elif options.teacher == "ensemble" and single:
+        elif options.teacher_kind == "ensemble" and single:
             problems.add(
                 f"--teacher ensemble with the one member {listed}: expected several --teacher-members, or "
                 "--teacher-seeds above 1"
             )
     if options.teacher_average == "ranks" and options.calibration == "none" and not single:
         problems.add("--teacher-average ranks with --calibration none: ranks are no scores until they are calibrated")
+    if options.silver_targets == "batch" and "cross-encoder" in kinds:
+        problems.add(
+            "--silver-targets batch needs a teacher that embeds each text, and a cross-encoder scores pairs only; give "
+            "--teacher bi-encoder, or --teacher-members without cross-encoder"
+        )
     if options.silver_confidence < 1 and single:
         problems.add(
             f"--silver-confidence {options.silver_confidence} keeps the pairs on which several teachers agree, and "
@@ -148,6 +168,11 @@ def _check_thresholds(options: AugSBERTOptions, problems: Problems) -> None:
     elif options.loss != "mnrl" and (high is None) != (low is None):
         given, missing = ("positive", "negative") if low is None else ("negative", "positive")
         problems.add(f"--{given}-threshold without --{missing}-threshold: hard labels need both")
+    if options.silver_targets == "batch" and options.labels_by_thresholds:
+        problems.add(
+            "--silver-targets batch with both thresholds: similarities of a batch are learnt as they are, labels of 1 "
+            "and 0 are for --silver-targets pairs"
+        )
     if high is not None and low is not None and low >= high:
         problems.add(f"--negative-threshold {low} is not below --positive-threshold {high}")
 

@@ -117,7 +117,7 @@ def _choose(work: Workspace, candidates: list[Candidate]) -> None:
             return [{**asdict(member), "name": member.name, "dev": alone[member]} for member in which]
 
         facts = {
-            "kind": options.teacher,
+            "kind": options.teacher_kind,
             "name": best.name,
             "dev": value,
             "average": average,
@@ -134,7 +134,7 @@ def _choose(work: Workspace, candidates: list[Candidate]) -> None:
         write_json(folder / "history.json", read_json(work.run.path(drawn.stage, "history.json")))
 
     used = {
-        "teacher": options.teacher,
+        "teacher": options.teacher_kind,
         **{
             f"{member.name} {part}": sha256_of_file(work.run.path(member.stage, file))
             for member in members

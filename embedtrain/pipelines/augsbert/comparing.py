@@ -10,7 +10,7 @@ from embedtrain.files import read_json, sha256_of_file, write_json, write_parque
 from embedtrain.pipelines.augsbert.choosing import STAGE, Teacher, teacher_facts
 from embedtrain.pipelines.augsbert.judging import judge
 from embedtrain.pipelines.augsbert.labelling import silver_facts
-from embedtrain.pipelines.augsbert.members import STUDENT_STAGE
+from embedtrain.pipelines.augsbert.members import STUDENT_STAGE, learns_batches
 from embedtrain.pipelines.augsbert.students import AUGMENTED_STAGE
 from embedtrain.pipelines.augsbert.teaching import scorer_of
 from embedtrain.pipelines.augsbert.workspace import Workspace
@@ -65,7 +65,7 @@ def compare(work: Workspace, teacher: Teacher) -> dict[str, Any]:
     metrics = {
         **read_json(folder / "judged.json"),
         "teacher": teacher_facts(work),
-        "silver": silver_facts(work),
+        "silver": {**silver_facts(work), "targets": "batch" if learns_batches(options, teacher.members) else "pairs"},
         "dev_held_out": work.inputs.dev is None,
         "seconds": work.run.seconds,
     }

@@ -80,6 +80,10 @@ def collect_inputs(options: AugSBERTOptions) -> Inputs:
     teacher_name = options.teacher_base
     teacher_base = noting(problems, lambda: resolve_model(teacher_name)) if teacher_name else base
     device = noting(problems, lambda: choose_device(options.device))
+    given = {options.gold: gold, options.dev: dev, options.test: test}
+    noting(problems, check_tables, {str(name): table for name, table in given.items() if table is not None})
+    if gold is not None:
+        noting(problems, check_positives, gold, options, name=options.gold)
     problems.raise_if_any()
     # Nothing is None past this point: each attempt either gave a value or noted a problem.
     assert gold is not None
@@ -88,9 +92,6 @@ def collect_inputs(options: AugSBERTOptions) -> Inputs:
     assert base is not None
     assert teacher_base is not None
     assert device is not None
-    given = {options.gold: gold, options.test: test}
-    check_tables(given if dev is None else {**given, str(options.dev): dev})
-    check_positives(gold, options, name=options.gold)
     if options.gold_limit is not None and options.gold_limit >= len(gold):
         logger.warning("--gold-limit %d has no effect: %s has %d pairs", options.gold_limit, options.gold, len(gold))
     warn_without_effect(options)

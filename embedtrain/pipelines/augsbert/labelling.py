@@ -17,8 +17,9 @@ from embedtrain.mining.combining import disagreement, most_agreed
 from embedtrain.mining.labeling import hard_labels
 from embedtrain.mining.shards import LabelStore, PairFiles, label_missing
 from embedtrain.pipelines.augsbert.choosing import Teacher
-from embedtrain.pipelines.augsbert.members import Member
+from embedtrain.pipelines.augsbert.members import Member, learns_batches
 from embedtrain.pipelines.augsbert.sampling import CANDIDATES
+from embedtrain.pipelines.augsbert.taught import cosines_of_candidates, embed, embedding_hash
 from embedtrain.pipelines.augsbert.teaching import member_fingerprint, scorer_of
 from embedtrain.pipelines.augsbert.workspace import Workspace
 
@@ -30,8 +31,14 @@ SHARD_ROWS = 2048
 
 def label(work: Workspace, teacher: Teacher) -> None:
     """Let every member score the new pairs, and make one score of theirs."""
+    batches = learns_batches(work.options, teacher.members)
+    if batches:
+        embed(work, teacher)
     for member in teacher.members:
-        _score_by(work, member)
+        if batches:
+            _score_by_embeddings(work, member)
+        else:
+            _score_by(work, member)
     if work.run.leads:
         # Also what another teacher left there, whose run was cut off.
         shutil.rmtree(work.run.folder / "labels", ignore_errors=True)
@@ -108,6 +115,15 @@ def silver_facts(work: Workspace) -> dict[str, Any]:
 
 def _stage(member: Member) -> str:
     return f"label_{member.slug}"
+
+
+def _score_by_embeddings(work: Workspace, member: Member) -> None:
+    """One member's scores of the new pairs, from the embeddings that are there."""
+
+    def fill(folder: Path) -> None:
+        write_parquet(folder / "scores.parquet", pd.DataFrame({"score": cosines_of_candidates(work, member)}))
+
+    work.run.stage(_stage(member), inputs=embedding_hash(work, member), work=fill)
 
 
 def _score_by(work: Workspace, member: Member) -> None:

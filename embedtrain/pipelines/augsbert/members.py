@@ -34,6 +34,11 @@ class Member:
         return self.name.replace("-", "_").replace(" ", "_")
 
     @property
+    def embeds(self) -> bool:
+        """Whether it knows texts by embeddings, so that it can tell the similarity of any two."""
+        return self.kind != "cross-encoder"
+
+    @property
     def stage(self) -> str:
         """The stage that trains it."""
         return STUDENT_STAGE if self.kind == "student" else f"teacher_{self.slug}"
@@ -72,9 +77,9 @@ class Candidate:
 
 def kinds_of(options: AugSBERTOptions) -> tuple[MemberKind, ...]:
     """The kinds of members that the options ask for."""
-    if options.teacher in ("ensemble", "auto"):
-        return tuple(options.teacher_members)
-    return ("bi-encoder",) if options.teacher == "bi-encoder" else ("cross-encoder",)
+    if options.teacher_kind in ("ensemble", "auto"):
+        return options.members
+    return ("bi-encoder",) if options.teacher_kind == "bi-encoder" else ("cross-encoder",)
 
 
 def members_of(kinds: Sequence[MemberKind], *, seeds: int) -> tuple[Member, ...]:
@@ -88,13 +93,20 @@ def candidates_of(options: AugSBERTOptions) -> list[Candidate]:
     The student alone is none: it would be taught what it says already.
     """
     kinds = kinds_of(options)
-    sizes = range(1, len(kinds) + 1) if options.teacher == "auto" else [len(kinds)]
+    sizes = range(1, len(kinds) + 1) if options.teacher_kind == "auto" else [len(kinds)]
     together = [chosen for size in sizes for chosen in combinations(kinds, size)]
     return [
         Candidate(chosen, members_of(chosen, seeds=options.teacher_seeds))
         for chosen in together
         if chosen != ("student",)
     ]
+
+
+def learns_batches(options: AugSBERTOptions, members: Sequence[Member]) -> bool:
+    """Whether students learn all of a batch's similarities from this teacher, in place of each pair's own."""
+    if options.silver_targets != "auto":
+        return options.silver_targets == "batch"
+    return all(member.embeds for member in members) and not options.takes_pairs_as_labels
 
 
 def starts_from(member: Member, options: AugSBERTOptions) -> Member | None:

@@ -18,10 +18,15 @@ PairPooling = Literal["head", "mean", "cls"]
 TeacherAverage = Literal["scores", "ranks"]
 CalibrationKind = Literal["auto", "isotonic", "logistic", "none"]
 SearchModel = Literal["base", "gold-only"]
+SilverTargets = Literal["auto", "pairs", "batch"]
 Schedule = Literal["mixed", "silver-then-gold", "gold-then-mixed"]
 StudentLoss = Literal["cosine", "cosent", "mnrl"]
-# Both are there anyway, and they err in different ways: together they know more than the cross-encoder alone.
+# The student is there anyway, and they err in different ways: together they know more than the cross-encoder alone.
 DEFAULT_MEMBERS: tuple[MemberKind, ...] = ("cross-encoder", "student")
+# Beside a cross-encoder a larger bi-encoder costs little, and has been the best of the three.
+MEMBERS_OF_ANOTHER_BASE: tuple[MemberKind, ...] = ("cross-encoder", "bi-encoder", "student")
+# Smaller batches, larger steps and more of them than for pairs: a batch of 32 pairs is 2,016 similarities.
+DISTILLATION = TrainingSettings(epochs=2.0, batch_size=32, learning_rate=1e-4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +46,18 @@ class AugSBERTOptions:
         base: The student: a folder, or a model's name.
         strategies: How new pairs are found, such as semantic bm25; or shares of silver_limit, semantic=0.7 random=0.3.
         search_model: Whose embeddings semantic search compares: the base's, or the student's that gold trained.
-        top_k: Partners searched for each sentence, by each strategy.
+        top_k: Partners searched for each sentence, by each strategy; so many times the sentences are the new pairs at
+            most.
         silver_limit: Label at most this many of the new pairs, drawn by the seed; 0 labels all. By default twice the
-            gold pairs, but at least 10,000.
+            gold pairs, but at least 10,000. The time of labelling, and of the students, grows with it.
         teacher: What labels the new pairs: an ensemble of teacher_members, a cross-encoder, a bi-encoder by its cosine,
-            or auto, which trains teacher_members and takes the best of them and of their combinations on dev.
-        teacher_base: What teachers are made of; by default the student's base.
-        teacher_members: Who is in the ensemble, and what auto tries; student is the student that gold trained.
-        teacher_seeds: Train this many teachers of each kind and average them.
+            or auto, which trains teacher_members and takes the best of them and of their combinations on dev. By
+            default an ensemble; with another teacher_base than the students' a bi-encoder.
+        teacher_base: What teachers are made of; by default the student's base. A larger one labels better and takes
+            longer.
+        teacher_members: Who is in the ensemble, and what auto tries; student is the student that gold trained. By
+            default cross-encoder and student, and with another teacher_base also bi-encoder.
+        teacher_seeds: Train this many teachers of each kind and average them; as many times the time for teachers.
         teacher_start: Weights the cross-encoder starts from: teacher_base's, those of the student that gold trained, or
             those of a teacher_base that gold trained as a bi-encoder.
         teacher_pooling: What the cross-encoder's score is read from: the head that transformers adds, or a new layer
@@ -62,18 +71,25 @@ class AugSBERTOptions:
             highest score of a hard negative.
         negatives: Hard negatives of each positive, with the ranking loss and negative_threshold.
         silver_confidence: Share of the silver pairs to keep, those on which several teachers agree most.
+        silver_targets: What the student learns of the new pairs: each pair's score (pairs), or how similar the teacher
+            finds any two texts of a batch of pairs (batch), which takes a teacher of bi-encoders and students alone.
+            Auto takes batch from such a teacher, unless loss or thresholds make positives and negatives of scores.
         silver_weight: Factor on the loss of silver pairs, beside 1 for gold.
         silver_schedule: How the augmented student is trained: on gold and silver mixed; on silver, then on gold as the
-            gold-only student is; or from the gold-only student's weights on both mixed.
+            gold-only student is; or from the gold-only student's weights on both mixed. By default mixed, and where
+            silver_targets is batch silver, then gold.
         loss: The students' loss: the cosine shall equal the score (cosine), rank as the score does, on whatever scale
             (cosent), or find the pairs above positive_threshold among others (mnrl, multiple negatives ranking).
         teacher_training: How cross-encoders are trained; their batches count each order of a pair.
         bi_encoder_training: How bi-encoders are trained that are to be teachers.
         student: How the students are trained; epochs count passes over gold and silver together.
+        distillation: How the student is trained on silver before gold where silver_targets is batch; more passes make
+            it more like the teacher, and take as many times the time.
         seed: Of every random choice: the gold subset, dev pairs, batches, dropout, bootstrap.
-        device: Where to compute; auto takes the GPU where there is one.
-        precision: Of matrix products; auto takes bf16 where the hardware has instructions for it.
-        bootstrap_samples: Resamples behind each 95 % interval.
+        device: Where to compute; auto takes the GPU where there is one, which is much faster.
+        precision: Of matrix products; auto takes bf16 where the hardware has instructions for it, which is faster and
+            takes less memory; weights stay in fp32.
+        bootstrap_samples: Resamples behind each 95 % interval, at least 100; the time at the end grows with them.
     """
 
     gold: str
@@ -90,9 +106,9 @@ class AugSBERTOptions:
     search_model: SearchModel = "base"
     top_k: int = 3
     silver_limit: int | None = None
-    teacher: TeacherKind = "ensemble"
+    teacher: TeacherKind | None = None
     teacher_base: str | None = None
-    teacher_members: list[MemberKind] = field(default_factory=lambda: list(DEFAULT_MEMBERS))
+    teacher_members: list[MemberKind] | None = None
     teacher_seeds: int = 1
     teacher_start: TeacherStart = "base"
     teacher_pooling: PairPooling = "head"
@@ -102,8 +118,9 @@ class AugSBERTOptions:
     negative_threshold: float | None = None
     negatives: int = 1
     silver_confidence: float = 1.0
+    silver_targets: SilverTargets = "auto"
     silver_weight: float = 1.0
-    silver_schedule: Schedule = "mixed"
+    silver_schedule: Schedule | None = None
     loss: StudentLoss = "cosine"
     teacher_training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(batch_size=32, learning_rate=5e-5, evaluations=4)
@@ -112,6 +129,7 @@ class AugSBERTOptions:
         default_factory=lambda: TrainingSettings(min_steps=80, batch_size=32, learning_rate=3e-5, evaluations=4)
     )
     student: TrainingSettings = field(default_factory=TrainingSettings)
+    distillation: TrainingSettings = field(default_factory=lambda: DISTILLATION)
     seed: int = 42
     device: DeviceName = "auto"
     precision: PrecisionName = "auto"
@@ -138,6 +156,30 @@ class AugSBERTOptions:
         at_most = self.silver_pairs_at_most(gold_pairs)
         silver = findable if at_most is None else min(findable, at_most)
         return self.student.steps_for(gold_pairs + silver)
+
+    @property
+    def has_another_teacher_base(self) -> bool:
+        """Whether teachers are made of something else than the students."""
+        return self.teacher_base not in (None, self.base)
+
+    @property
+    def teacher_kind(self) -> TeacherKind:
+        """What labels, the default where nothing is said."""
+        if self.teacher is not None:
+            return self.teacher
+        return "bi-encoder" if self.has_another_teacher_base and self.teacher_members is None else "ensemble"
+
+    @property
+    def members(self) -> tuple[MemberKind, ...]:
+        """Who is in an ensemble, the default where nothing is said."""
+        if self.teacher_members is not None:
+            return tuple(self.teacher_members)
+        return MEMBERS_OF_ANOTHER_BASE if self.has_another_teacher_base else DEFAULT_MEMBERS
+
+    @property
+    def takes_pairs_as_labels(self) -> bool:
+        """Whether silver pairs become positives, negatives or labels of 1 and 0."""
+        return self.loss == "mnrl" or self.labels_by_thresholds
 
     @property
     def labels_by_thresholds(self) -> bool:

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from embedtrain.models import choose_attention
 from embedtrain.pipelines.augsbert.choosing import make_teacher
 from embedtrain.pipelines.augsbert.comparing import compare, predict
@@ -19,7 +21,9 @@ from embedtrain.pipelines.augsbert.reading import read, zero_shot
 from embedtrain.pipelines.augsbert.sampling import sample
 from embedtrain.pipelines.augsbert.students import train_augmented, train_gold_only
 from embedtrain.pipelines.augsbert.workspace import Workspace
+from embedtrain.pipelines.keeping import keep_model
 from embedtrain.pipelines.memory import lean_memory
+from embedtrain.pipelines.results import split_scores
 from embedtrain.pipelines.run import Run
 from embedtrain.report import write_report
 
@@ -31,6 +35,10 @@ class AugSBERTResult:
     metrics: dict[str, Any]
     model: Path
     report: Path
+
+    def to_frame(self) -> pd.DataFrame:
+        """Each model's correlations on dev and test as fractions, with 95 % intervals: see ``results.score_frame``."""
+        return split_scores(self.metrics["models"], {"dev": "spearman", "test": "spearman"})
 
 
 def augsbert(options: AugSBERTOptions) -> AugSBERTResult:
@@ -55,10 +63,10 @@ def _augsbert(options: AugSBERTOptions, inputs: Inputs, run: Run) -> AugSBERTRes
     sample(work, teacher)
     label(work, teacher)
     make_silver(work)
-    train_augmented(work)
+    train_augmented(work, teacher)
     predict(work, teacher)
     metrics = compare(work, teacher)
     # Put in place last: what lies there is the better student on dev of a run that came to its end.
-    run.keep(run.path(metrics["winner"], "model"), "model")
+    keep_model(run, run.path(metrics["winner"], "model"))
     report = write_report(run.folder) if run.leads else run.folder / "report.html"
     return AugSBERTResult(metrics, run.folder / "model", report)

@@ -8,29 +8,47 @@ from torch import nn
 
 from embedtrain.data import fold_text
 from embedtrain.errors import UserError
-from embedtrain.losses import CoSENTLoss, CosineSimilarityLoss, MultipleNegativesRankingLoss, WeightedSum
+from embedtrain.losses import (
+    CoSENTLoss,
+    CosineSimilarityLoss,
+    MultipleNegativesRankingLoss,
+    SimilarityDistillationLoss,
+    WeightedSum,
+)
 from embedtrain.mining.tuples import ranking_tuples
 from embedtrain.pipelines.augsbert.options import AugSBERTOptions
 from embedtrain.pipelines.augsbert.workspace import PAIR
 from embedtrain.training.tasks import LABEL, Task
+from embedtrain.training.taught import TaughtTexts
 
 logger = logging.getLogger(__name__)
 
 
-def student_tasks(tables: Mapping[str, pd.DataFrame], options: AugSBERTOptions) -> list[Task]:
+def student_tasks(
+    tables: Mapping[str, pd.DataFrame], options: AugSBERTOptions, *, taught: TaughtTexts | None = None
+) -> list[Task]:
     """The tasks of one training.
 
-    Where silver counts as much as gold, the two are one table and mixed within batches; with a weight of its own, each
-    makes its own batches.
+    Where silver counts as much as gold, the two are one table and mixed within batches; with a weight of its own, and
+    where it is learnt from embeddings, each makes its own batches.
 
     Args:
         tables: Scored pairs by name: ``gold``, ``silver`` or both.
         options: Loss, thresholds and the weight of silver.
+        taught: A teacher's embeddings of the texts of silver, to learn all similarities of a batch from.
 
     Raises:
         UserError: No pair is a positive one for the ranking loss.
     """
-    if options.silver_weight == 1 or len(tables) == 1:
+    if taught is not None:
+        tasks = [
+            task for name in tables if name != "silver" for task in _tasks(name, tables[name], options, weight=1.0)
+        ]
+        if "silver" in tables:
+            weight = options.silver_weight if tasks else 1.0
+            loss = _weighted(SimilarityDistillationLoss(), weight)
+            tasks.append(Task("silver", tables["silver"][PAIR], loss, "unique", taught=taught))
+    elif options.silver_weight == 1 or len(tables) == 1:
         together = pd.concat([table[[*PAIR, "score"]] for table in tables.values()], ignore_index=True)
         tasks = _tasks(" and ".join(tables), together, options, weight=1.0)
     else:

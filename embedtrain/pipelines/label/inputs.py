@@ -69,12 +69,12 @@ def collect_label_inputs(options: LabelOptions) -> LabelInputs:
     student_name = options.student
     student = noting(problems, lambda: resolve_model(student_name)) if student_name is not None else None
     device = noting(problems, lambda: choose_device(options.device))
+    tables = {name: table for name, table in measured.items() if table is not None}
+    if "dev" in tables:
+        noting(problems, check_tables, {f"--dev {options.dev}": tables["dev"]})
     problems.raise_if_any()
     # Nothing is None past this point: each attempt either gave a value or noted a problem.
     assert device is not None
-    tables = {name: table for name, table in measured.items() if table is not None}
-    if "dev" in tables:
-        check_tables({f"--dev {options.dev}": tables["dev"]})
     found = [teacher for teacher in teachers if teacher is not None]
     pairs = [source for source in sources if source is not None]
     _warn_without_effect(options, found)

@@ -24,11 +24,12 @@ class LabelOptions:
             datasets folders and hub names, which are read once and kept in the run as Parquet. Other columns are
             carried along, one called score as given_score.
         teacher: One or more trained models, cross-encoders or bi-encoders, as their files tell; the scores of several
-            are averaged.
+            are averaged, and each takes its time.
         output: The run's folder; the same command continues a run that was cut off.
         columns: Names in your files for ours, such as sentence1=question1; numbers from 0 for a file without header.
-        one_order: Score (first, second) alone; by default a cross-encoder's score is the mean of both orders.
-        shard_rows: Pairs in a shard, which is what a kill may cost.
+        one_order: Score (first, second) alone, in half the time; by default a cross-encoder's score is the mean of both
+            orders.
+        shard_rows: Pairs in a shard, which is what is in memory at a time, and what a kill may cost.
         dev: Scored pairs that tell how good the teacher is, and how far its scores can be taken at their word.
         gold: Scored pairs whose scores the labels' are compared with; by default those of dev.
         score_range: Lowest and highest score in dev and gold, such as 0 5; scaled to 0 ... 1 once, when reading.
@@ -38,15 +39,16 @@ class LabelOptions:
         positive_threshold: Scores from here on count as positive where shares are told; no pair is left out.
         negative_threshold: Scores up to here count as negative there.
         student: The model that shall learn from the labels, a bi-encoder; its dev score is put beside the teacher's.
-        merge: Write all labels into one file beside their shards, too.
+        merge: Write all labels into one file beside their shards, too; twice the room on disk.
         restart: Throw away labels that were made with other inputs, instead of refusing to go on.
         engine: Where labels are made: in this process (or those that torchrun or accelerate started), or by the workers
             of a Ray cluster.
         log_every: Seconds between two lines on the progress.
         seed: Of the bootstrap, and of the folds by which a calibration is measured.
-        device: Where to compute; auto takes the GPU where there is one.
-        precision: Of matrix products; auto takes bf16 where the hardware has instructions for it.
-        bootstrap_samples: Resamples behind each 95 % interval.
+        device: Where to compute; auto takes the GPU where there is one, which is much faster.
+        precision: Of matrix products; auto takes bf16 where the hardware has instructions for it, which is faster and
+            takes less memory; weights stay in fp32.
+        bootstrap_samples: Resamples behind each 95 % interval, at least 100; the time at the end grows with them.
     """
 
     pairs: list[str]

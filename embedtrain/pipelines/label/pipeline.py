@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -28,6 +29,7 @@ from embedtrain.pipelines.label.measuring import Measured, measure
 from embedtrain.pipelines.label.options import LabelOptions
 from embedtrain.pipelines.label.teachers import LazyScorer, Scoring, load_together
 from embedtrain.pipelines.memory import lean_memory
+from embedtrain.pipelines.results import split_scores
 from embedtrain.pipelines.run import Run
 from embedtrain.report import write_label_report
 from embedtrain.training.cpu import give_back_free_memory
@@ -50,6 +52,18 @@ class LabelResult:
     shards: Path
     merged: Path | None
     report: Path
+
+    def to_frame(self) -> pd.DataFrame:
+        """Correlations on dev of teachers, labels and student as fractions, with 95 % intervals.
+
+        See ``results.score_frame``; empty without dev. The labels themselves are in ``merged`` and ``shards``.
+        """
+        told = {teacher["name"]: teacher["dev"] for teacher in self.metrics["teachers"]}
+        told["labels"] = self.metrics["labels"]["dev"]
+        if self.metrics["student"] is not None:
+            told[self.metrics["student"]["name"]] = self.metrics["student"]["dev"]
+        models = {name: {"dev": found} for name, found in told.items() if found is not None}
+        return split_scores(models, {"dev": "spearman"})
 
 
 def label(options: LabelOptions) -> LabelResult:

@@ -30,9 +30,10 @@ class MineOptions:
         score_range: Lowest and highest score in your files, such as 0 5; scaled to 0 ... 1 once, when reading.
         strategy: How new pairs are found: semantic, bm25, random, kde, cross-domain, or several, also joined by + such
             as bm25+semantic; or shares of limit, such as semantic=0.5 random=0.3 bm25=0.2.
-        top_k: Partners searched for each sentence, by each strategy.
+        top_k: Partners searched for each sentence, by each strategy; so many times the sentences are the pairs at most.
         limit: Pairs wanted at most; of more, as many are drawn by the seed.
-        labelled_pairs: Random pairs that the teacher scores for kde; by default eight for each pair wanted.
+        labelled_pairs: Random pairs that the teacher scores for kde, which is what takes its time; by default eight for
+            each pair wanted.
         calibrate: Bring the teacher's scores onto the scale of gold's by isotonic regression on gold, for kde.
         model: Whose embeddings are searched: a folder, or a model's name.
         teacher: One or more trained models, cross-encoders or bi-encoders, whose mean score kde draws by, and by which
@@ -42,9 +43,10 @@ class MineOptions:
             score, of which those from positive_threshold on count.
         num_negatives: Negatives for each positive pair; by default 3, out of scored pairs 1.
         range_min: Nearest candidates that are skipped: they are the likeliest false negatives.
-        range_max: Rank of the last candidate looked at; by default range_min and ten for each negative.
-        max_score: A negative scores at most this.
-        min_score: A negative scores at least this.
+        range_max: Rank of the last candidate looked at; by default range_min and ten for each negative. A teacher
+            scores them all.
+        max_score: A negative scores at most this, by the teacher's score or the model's cosine.
+        min_score: A negative scores at least this, by the same score.
         absolute_margin: A negative scores at least this much below the positive.
         relative_margin: A negative scores at least this share of the positive's score below it.
         sampling_strategy: top takes the nearest candidates that may be negatives, random draws among them.
@@ -53,11 +55,13 @@ class MineOptions:
         positive_threshold: Scored pairs from here on are positive.
         negative_threshold: Scored pairs up to here are negative; what lies between the thresholds is dropped.
         both_orders: Out of a scored pair, make a tuple with either sentence as the anchor.
-        search: How neighbours are searched: exact, faiss, or auto, which takes what fits their number.
+        search: How neighbours are searched: exact, whose time grows with the square of the sentences; faiss, which is
+            faster for many and misses some; or auto, which takes what fits their number.
         engine: Where embeddings and BM25 candidates are made: in this process, or by the workers of a Ray cluster.
         seed: Of everything that is drawn.
-        device: Where to compute; auto takes the GPU where there is one.
-        precision: Of matrix products in models; auto takes bf16 where the hardware has instructions for it.
+        device: Where to compute; auto takes the GPU where there is one, which is much faster.
+        precision: Of matrix products in models; auto takes bf16 where the hardware has instructions for it, which is
+            faster and takes less memory.
     """
 
     output: str

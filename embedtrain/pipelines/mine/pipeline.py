@@ -39,6 +39,10 @@ class MineResult:
     rows: int
     sampled_by: dict[str, int]
 
+    def to_frame(self) -> pd.DataFrame:
+        """The pairs or tuples, read from the file."""
+        return pd.read_parquet(self.table)
+
 
 def mine(options: MineOptions) -> MineResult:
     """Mine, or do what is left of it, in ``options.output``.

@@ -8,18 +8,27 @@ from typing import Any
 
 import pandas as pd
 
-from embedtrain.data import read_scored_pairs, read_table_of
-from embedtrain.data.schema import CLASSIFIED_PAIRS, LABELLED_PAIRS, LABELLED_SENTENCES, SCORED_PAIRS, Kind
+from embedtrain.data import read_table_of
+from embedtrain.data.schema import (
+    CLASSIFIED_PAIRS,
+    LABELLED_PAIRS,
+    LABELLED_SENTENCES,
+    POSITIVE_PAIRS,
+    SCORED_PAIRS,
+    Kind,
+)
 from embedtrain.errors import Problems, UserError
 from embedtrain.files import read_json
 from embedtrain.models import Choice, ModelSource, choose_device, choose_precision, resolve_model
-from embedtrain.pipelines.checks import check_tables, noting
+from embedtrain.pipelines.checks import MIN_PAIRS, check_tables, noting
 from embedtrain.pipelines.train.checks import check_losses, check_options, warn_without_effect
 from embedtrain.pipelines.train.options import TrainOptions
 from embedtrain.training.loss_choice import LOSSES, choose_loss, likely_kinds
 
 logger = logging.getLogger(__name__)
 
+# What --dev may hold, each with its metric: Spearman, average precision, MRR.
+DEV_KINDS = (SCORED_PAIRS, LABELLED_PAIRS, POSITIVE_PAIRS)
 ZERO_OR_ONE = {"0": 0, "1": 1, "False": 0, "True": 1}
 
 
@@ -70,8 +79,8 @@ def collect_train_inputs(options: TrainOptions) -> TrainInputs:
         if not source.lower().endswith(".txt")
     ]
     measured = {
-        name: noting(problems, _read_pairs, source, options)
-        for name, source in (("dev", options.dev), ("test", options.test))
+        name: noting(problems, _read_pairs, source, options, kinds)
+        for name, source, kinds in (("dev", options.dev, DEV_KINDS), ("test", options.test, DEV_KINDS[:1]))
         if source is not None
     }
     base = noting(problems, lambda: resolve_model(options.base))
@@ -83,13 +92,16 @@ def collect_train_inputs(options: TrainOptions) -> TrainInputs:
     check_losses(options, [loss for loss in losses if loss is not None], problems)
     if base is not None:
         _check_lengths(options, base, problems)
+    pairs = {name: table for name, table in measured.items() if table is not None}
+    scored = {f"--{name} {getattr(options, name)}": table for name, table in pairs.items() if "score" in table}
+    noting(problems, check_tables, scored)
+    if "dev" in pairs and "score" not in pairs["dev"]:
+        noting(problems, _check_choosing, f"--dev {options.dev}", pairs["dev"])
+    noting(problems, _check_dev, options, [table for table in tables[:1] if table is not None])
     problems.raise_if_any()
     # Nothing is None past this point: each attempt either gave a value or noted a problem.
     assert base is not None
     assert device is not None
-    pairs = {name: table for name, table in measured.items() if table is not None}
-    check_tables({f"--{name} {getattr(options, name)}": table for name, table in pairs.items()})
-    _check_dev(options, read)
     for table in read:
         said = "asked for" if options.loss else f"the first choice for {table.kind.name}"
         columns = ", ".join(map(str, table.rows.columns))
@@ -147,9 +159,23 @@ def _stated_length(config: Mapping[str, Any]) -> int | None:
     return pooled * max(1, several)
 
 
-def _read_pairs(source: str, options: TrainOptions) -> pd.DataFrame:
-    columns = {name: found for name, found in options.columns.items() if name in SCORED_PAIRS.columns}
-    return read_scored_pairs(source, columns=columns, score_range=options.score_range)
+def kind_of_dev(table: pd.DataFrame) -> Kind:
+    """Which of ``DEV_KINDS`` a table is."""
+    return next(kind for kind in DEV_KINDS if set(kind.columns) <= set(table.columns))
+
+
+def _read_pairs(source: str, options: TrainOptions, kinds: tuple[Kind, ...]) -> pd.DataFrame:
+    known = {name for kind in kinds for name in kind.columns}
+    columns = {name: found for name, found in options.columns.items() if name in known}
+    return read_table_of(source, kinds=kinds, columns=columns, score_range=options.score_range)[0]
+
+
+def _check_choosing(label: str, table: pd.DataFrame) -> None:
+    """Refuse pairs without scores that could not tell a better model from a worse one."""
+    if len(table) < MIN_PAIRS:
+        raise UserError(f"{label}: {len(table)} pairs, expected at least {MIN_PAIRS}")
+    if "label" in table and table["label"].nunique() < 2:
+        raise UserError(f"{label}: every label is {table['label'].iloc[0]}, expected pairs of label 0 and of label 1")
 
 
 def _with_numbered_classes(table: TrainingTable) -> TrainingTable:
@@ -182,7 +208,7 @@ def _check_lengths(options: TrainOptions, base: ModelSource, problems: Problems)
 
 
 def _check_dev(options: TrainOptions, tables: list[TrainingTable]) -> None:
-    if options.dev is None and tables[0].kind is CLASSIFIED_PAIRS:
+    if options.dev is None and tables and tables[0].kind is CLASSIFIED_PAIRS:
         raise UserError(
             f"{tables[0].source}: what was learnt from classified pairs cannot be measured by a cosine; "
             "give scored pairs with --dev"
@@ -192,11 +218,11 @@ def _check_dev(options: TrainOptions, tables: list[TrainingTable]) -> None:
 def _warn_about_reading(
     options: TrainOptions, tables: list[TrainingTable], measured: Mapping[str, pd.DataFrame]
 ) -> None:
-    scored = bool(measured) or any(table.kind is SCORED_PAIRS for table in tables)
+    scored = any("score" in table for table in measured.values()) or any(table.kind is SCORED_PAIRS for table in tables)
     if not scored and options.score_range != TrainOptions.score_range:
         logger.warning("--score-range has no effect: no table has scores")
     used = {str(column) for table in tables for column in table.rows.columns}
-    used |= set(SCORED_PAIRS.columns) if measured else set()
+    used |= {str(column) for table in measured.values() for column in table.columns}
     for name in options.columns:
         if name not in used:
             logger.warning("--columns %s=%s has no effect: no table is read with it", name, options.columns[name])

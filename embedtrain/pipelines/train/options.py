@@ -20,35 +20,42 @@ class TrainOptions:
             columns tell what they hold. Without dev, some rows of the first one are held out to choose the weights by.
         output: The run's folder; the same command continues a run that was cut off.
         loss: The loss by its short name, one for each table or one for all; by default what suits each table.
-        dev: Scored pairs that choose the weights.
+        dev: Pairs that choose the weights: scored pairs by Spearman, labelled ones by average precision, positive ones
+            by the rank at which anchors find their positives (MRR).
         test: Scored pairs that judge; nothing is ever chosen by them.
         columns: Names in your files for ours, such as anchor=question; numbers from 0 for a file without header.
         score_range: Lowest and highest score in your files, such as 0 5; scaled to 0 ... 1 once, when reading.
         base: What is trained: a folder, or a model's name.
         mix: How batches of several tables follow each other: in proportion to their sizes, or in turns.
-        batch_tokens: Fill batches up to this many tokens, padding counted, instead of training.batch_size rows.
+        batch_tokens: Fill batches up to this many tokens, padding counted, instead of training.batch_size rows; memory
+            then hardly depends on how long the texts are.
         effective_batch: Rows in a batch of a loss that compares rows, of which the model sees chunk_size at once
-            (GradCache); takes the place of training.batch_size.
-        chunk_size: Rows that the model sees at once with effective_batch.
-        seeds: Train this many seeds, from seed on, up to keep_best_after, and finish the best of them by dev.
+            (GradCache); takes the place of training.batch_size. Memory is that of one chunk; texts are encoded twice.
+        chunk_size: Rows that the model sees at once with effective_batch; memory grows with it.
+        seeds: Train this many seeds, from seed on, up to keep_best_after, and finish the best of them by dev. Each
+            further one takes that share of the time again.
         keep_best_after: Share of the steps after which the best of several seeds is chosen; 0.3 by default.
-        freeze: Pattern of the parameters that keep their values, such as "embeddings|layer.[0-3].".
+        freeze: Pattern of the parameters that keep their values, such as "embeddings|layer.[0-3]."; less memory, and
+            faster where whole lower layers are frozen.
         lora_rank: Train low-rank adapters of this rank in place of the model's own weights; they take a learning rate
-            some ten times as high.
+            some ten times as high. Less memory, since most weights need no optimiser state.
         lora_alpha: Scale of the adapters; by default twice the rank.
         gradient_checkpointing: Compute activations twice instead of keeping them: less memory, slower.
-        gradient_accumulation: Batches whose gradients are averaged for one step.
+        gradient_accumulation: Batches whose gradients are averaged for one step: as a larger batch, without its memory.
         matryoshka: Shorter lengths that embeddings shall work at too, such as 128 64.
-        compile: Compile the model with torch.compile.
-        pack: Run texts end to end without padding where the model allows it; a GPU then has no attention dropout.
-        save_every: Steps between checkpoints; by default at each dev evaluation.
+        compile: Compile the model with torch.compile: a minute or more at the start, faster steps on a GPU afterwards.
+        pack: Run texts end to end without padding where the model allows it, which is faster; a GPU then has no
+            attention dropout.
+        save_every: Steps between checkpoints; by default at each dev evaluation. A checkpoint takes three times the
+            model's size on disk.
         report_to: Where to log to: tensorboard, wandb, mlflow.
         guide: A second model that judges negatives, for the loss gist: a folder, or a model's name.
         training: How long, how fast and in what batches the model is trained.
         seed: Of every random choice: dev rows, batches, dropout, bootstrap.
-        device: Where to compute; auto takes the GPU where there is one.
-        precision: Of matrix products; auto takes bf16 where the hardware has instructions for it.
-        bootstrap_samples: Resamples behind each 95 % interval.
+        device: Where to compute; auto takes the GPU where there is one, which is much faster.
+        precision: Of matrix products; auto takes bf16 where the hardware has instructions for it, which is faster and
+            takes less memory; weights stay in fp32.
+        bootstrap_samples: Resamples behind each 95 % interval, at least 100; the time at the end grows with them.
     """
 
     data: list[str]

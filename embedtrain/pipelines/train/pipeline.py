@@ -29,7 +29,9 @@ from embedtrain.files import (
 )
 from embedtrain.models import ModelSource, autocast, choose_attention, load_biencoder
 from embedtrain.pipelines.checks import content_hash
+from embedtrain.pipelines.keeping import keep_model
 from embedtrain.pipelines.memory import lean_memory
+from embedtrain.pipelines.results import split_scores
 from embedtrain.pipelines.run import Run
 from embedtrain.pipelines.train.fitting import Fitting
 from embedtrain.pipelines.train.inputs import TrainInputs, collect_train_inputs
@@ -49,6 +51,11 @@ class TrainResult:
     model: Path
     adapter: Path | None
     report: Path
+
+    def to_frame(self) -> pd.DataFrame:
+        """Scores before and after on dev and test as fractions, with 95 % intervals: see ``results.score_frame``."""
+        deciding = {split: metric["name"] for split, metric in self.metrics["metrics"].items()}
+        return split_scores(self.metrics["models"], deciding)
 
 
 def train(options: TrainOptions) -> TrainResult:
@@ -224,9 +231,9 @@ class TrainPipeline:
         return metrics
 
     def keep_model(self) -> None:
-        """Put the trained model into ``model/``, and its adapter, if there is one, into ``adapter/``."""
-        for name in ("model", "adapter"):
-            self.run.keep(self.run.path("train", name), name)
+        """Put the trained model with its card into ``model/``, and its adapter, if there is one, into ``adapter/``."""
+        keep_model(self.run, self.run.path("train", "model"))
+        self.run.keep(self.run.path("train", "adapter"), "adapter")
 
     def _table(self, name: str) -> pd.DataFrame:
         return pd.read_parquet(self.run.path("read", f"{name}.parquet")).set_index("row")

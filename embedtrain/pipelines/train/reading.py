@@ -8,10 +8,10 @@ import pandas as pd
 from embedtrain.data import audit_pairs
 from embedtrain.data.audit_rows import audit_classes, audit_tuples
 from embedtrain.data.findings import AuditReport, Finding
-from embedtrain.data.schema import LABELLED_SENTENCES, SCORED_PAIRS, TRIPLETS, Kind
+from embedtrain.data.schema import LABELLED_SENTENCES, TRIPLETS, Kind
 from embedtrain.evaluation.splitting import hold_out
 from embedtrain.pipelines.checks import check_tables
-from embedtrain.pipelines.train.inputs import TrainingTable, TrainInputs
+from embedtrain.pipelines.train.inputs import TrainingTable, TrainInputs, kind_of_dev
 
 AUDIT_EXAMPLES = 25
 MEASURED = ("dev", "test")
@@ -24,7 +24,7 @@ class ReadTables:
     Attributes:
         training: The tables to train on, in the order of the options.
         dev: What chooses the weights, of the kind ``dev_kind``.
-        dev_kind: Scored pairs, or the kind of the first training table when dev was held out of it.
+        dev_kind: One of ``DEV_KINDS``, or the kind of the first training table when dev was held out of it.
         test: What judges, or None.
         audit: What was found, in plain JSON values.
     """
@@ -46,11 +46,12 @@ def read_tables(inputs: TrainInputs, *, seed: int) -> ReadTables:
     dev, test, report = _audit_measured(first, inputs.dev, inputs.test)
     reports = [report]
     given = {name: frame for name, frame in (("dev", dev), ("test", test)) if frame is not None}
-    check_tables(given, stage="after the audit")
+    check_tables({name: frame for name, frame in given.items() if "score" in frame}, stage="after the audit")
     cleaned, report = _audit(first, given)
     reports.append(report)
-    dev_kind = SCORED_PAIRS
-    if dev is None:
+    if dev is not None:
+        dev_kind = kind_of_dev(dev)
+    else:
         dev_kind = first.kind
         cleaned, dev = hold_out(cleaned, kind=first.kind, name=first.source, seed=seed)
         held = _as_pairs(dev, first.kind)
