@@ -22,7 +22,8 @@ class Items:
     """The items behind one score.
 
     Attributes:
-        measure: How they make the score. ``mean`` has a column ``value``; the correlations have ``prediction`` and
+        measure: How they make the score. ``mean`` has a column ``value`` and, where items do not count the same, one of
+            ``weight``; the correlations have ``prediction`` and
             ``gold``; average precision has ``prediction`` and ``gold`` (0 or 1); macro F1 has ``gold`` and the classes
             that each classifier says, ``predicted_0`` and so on.
         over: What an item is, in the plural: pairs, queries, examples, ...
@@ -51,7 +52,7 @@ class Items:
         """The score on all items."""
         columns = self.columns
         if self.measure == "mean":
-            return float(columns["value"].mean())
+            return float(np.average(columns["value"], weights=columns.get("weight")))
         if self.measure == "spearman" or self.measure == "pearson":
             return correlation(columns["prediction"], columns["gold"], method=self.measure)
         if self.measure == "average precision":
@@ -70,7 +71,10 @@ class Items:
         """
         columns, drawing = self.columns, {"samples": samples, "seed": seed}
         if self.measure == "mean":
-            return mean_estimate(columns["value"], **drawing)
+            weight = columns.get("weight", np.ones(len(self)))
+            total = mean_estimate(columns["value"] * weight, **drawing)
+            # By the weights drawn, not by all: items that are all right then have no resample above 1.
+            return Estimate(self.score, total.resampled / mean_estimate(weight, **drawing).resampled)
         if self.measure == "spearman" or self.measure == "pearson":
             resampled = resampled_correlations(
                 [columns["prediction"]], columns["gold"], method=self.measure, samples=samples, seed=seed

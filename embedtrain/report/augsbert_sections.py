@@ -25,8 +25,13 @@ MODELS = {
     "gold_only": ("Gold only", "the bi-encoder, trained on gold"),
     "augmented": ("Augmented", "the bi-encoder, trained on gold and silver"),
 }
-TRAINED = ("teacher", "gold_only", "augmented")
-STUDENTS = ("gold_only", "augmented")
+# What is trained: its stage, whose colour its curve has, and its name. The third there is with silver before gold.
+CURVES = {
+    "teacher": ("teacher", "Teacher"),
+    "gold_only": ("gold_only", "Gold only"),
+    "silver_only": ("augmented", "Augmented, first on silver"),
+    "augmented": ("augmented", "Augmented"),
+}
 HISTOGRAM_EDGES = np.linspace(0, 1, 21)
 
 
@@ -68,25 +73,28 @@ def training(run: Path) -> Section:
     metrics = RunFiles(run).json("metrics.json")
     untrained = mapping(mapping(mapping(metrics.get("models")).get("zero_shot")).get("dev"))
     zero_shot = number(untrained.get("spearman"))
-    histories = {model: files.json(f"stages/{model}/history.json") for model in TRAINED}
-    # The two students are to be compared with one another, so they share their dev axis.
+    # The stage of an earlier run with other options may lie there as well.
+    stages = [stage for stage in CURVES if stage != "silver_only" or stage in mapping(metrics.get("seconds"))]
+    histories = {stage: files.json(f"stages/{stage}/history.json") for stage in stages}
+    # The students are to be compared with one another, so they share their dev axis.
     student_dev = [
         entry["spearman"]
-        for model in STUDENTS
-        for entry in histories[model].get("evaluations", [])
+        for stage in stages
+        if stage != "teacher"
+        for entry in histories[stage].get("evaluations", [])
         if wording.is_number(entry.get("spearman"))
     ]
     limits = (min(student_dev), max(student_dev)) if student_dev else None
     curves = []
-    for model, history in histories.items():
+    for stage, history in histories.items():
         if history:
-            name, _ = MODELS[model]
+            role, name = CURVES[stage]
             svg = plots.training_curve(
                 history,
-                role=model,
-                name=f"student, {name.lower()}" if model in STUDENTS else "teacher",
+                role=role,
+                name="teacher" if stage == "teacher" else f"student, {name.lower()}",
                 zero_shot=zero_shot,
-                dev_limits=limits if model in STUDENTS else None,
+                dev_limits=None if stage == "teacher" else limits,
             )
             curves.append({"name": name, "svg": svg, **plots.curve_facts(history, metric="spearman")})
     teacher = mapping(metrics.get("teacher"))

@@ -28,6 +28,24 @@ def made(measure, seed=0, number=NUMBER):
     return Items(measure, "pairs", {"prediction": gold + rng.normal(size=number), "gold": gold})
 
 
+def test_folds_that_are_all_right_have_no_resample_above_one():
+    weight = np.repeat([1 / 4, 1 / 3, 1 / 3], [4, 3, 3])
+    estimate = Items("mean", "examples", {"value": np.ones(10), "weight": weight}).estimate(samples=50, seed=0)
+    assert estimate.value == pytest.approx(1, abs=1e-12)
+    assert np.allclose(estimate.resampled, 1, atol=1e-12)
+
+
+def test_weighted_means_are_drawn_with_their_weights():
+    rng = np.random.default_rng(0)
+    value, weight = rng.random(NUMBER), rng.random(NUMBER)
+    items = Items("mean", "examples", {"value": value, "weight": weight})
+    estimate = items.estimate(samples=20, seed=3)
+    (counts,) = resample_counts(NUMBER, samples=20, seed=3)
+    expected = [np.average(value, weights=weight * drawn) for drawn in counts]
+    assert estimate.value == pytest.approx(np.average(value, weights=weight), abs=1e-12)
+    assert np.allclose(estimate.resampled, expected, atol=1e-12)
+
+
 def plain(items, rows):
     """The score of some rows, by other libraries."""
     columns = {name: values[rows] for name, values in items.columns.items()}

@@ -178,3 +178,19 @@ def test_the_verdict_is_a_short_headline_and_its_reasons():
     }  # fmt: skip
     assert wording.headline("It helped.") == {"verdict": "It helped.", "reasons": ""}
     assert wording.headline("") == {"verdict": "", "reasons": ""}
+
+
+def test_silver_before_gold_has_a_curve_of_its_own_and_what_was_learnt_of_it_is_said(run):
+    before = text_of(write_report(run).read_text())
+    stages = run / "stages"
+    shutil.copytree(stages / "augmented", stages / "silver_only")
+    # A stage that only lies there, of an earlier run.
+    assert "first on silver" not in text_of(write_report(run).read_text())
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["seconds"]["silver_only"] = 12.0
+    metrics["silver"] = {**metrics.get("silver", {}), "targets": "batch"}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    after = text_of(write_report(run).read_text())
+    assert "Augmented, first on silver" in after
+    assert "any two texts of a batch" in after
+    assert "any two texts of a batch" not in before

@@ -132,9 +132,8 @@ def _examples(judged: Sequence[tuple[Any, Any]], main: str, *, has_sets: bool) -
         if _are_the_same(gold):
             return Items("mean", "examples", {"value": np.mean(rights, axis=0)})
         # Folds count the same, although one may have an example more.
-        total = sum(map(len, rights))
-        parts = [right * total / (len(rights) * len(right)) for right in rights]
-        return Items("mean", "examples", {"value": np.concatenate(parts)})
+        weights = [np.full(len(right), 1 / len(right)) for right in rights]
+        return Items("mean", "examples", {"value": np.concatenate(rights), "weight": np.concatenate(weights)})
     if main == "f1" and _are_the_same(gold) and not has_sets:
         right, *others = as_classes(gold[0], *said)
         named = {f"predicted_{number}": _floats(one) for number, one in enumerate(others)}
