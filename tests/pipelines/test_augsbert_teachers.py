@@ -456,7 +456,8 @@ def test_two_processes_train_and_share_the_labelling(tiny_model, tmp_path):
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "embedtrain"),
         *("augsbert", "--gold", str(SAMPLES / "en_gold.tsv"), "--test", str(SAMPLES / "en_test.tsv")),
         *("--score-range", "0", "5", "--base", str(tiny_model), "--output", str(tmp_path / "run"), "--device", "cpu"),
-        *("--top-k", "5", "--teacher", "bi-encoder", "--precision", "fp32", "--bootstrap-samples", "100"),
+        *("--top-k", "5", "--teacher", "bi-encoder", "--silver-targets", "pairs", "--precision", "fp32"),
+        *("--bootstrap-samples", "100"),
     ]
     for group in ("student", "bi-encoder-training"):
         words += [f"--{group}.min-steps", "2", f"--{group}.epochs", "0.001", f"--{group}.evaluations", "1"]
