@@ -115,7 +115,7 @@ def test_an_empty_pool_is_refused(run, tmp_path, content):
 
 
 def test_a_pool_of_gold_sentences_alone_is_said(run, tables, caplog, monkeypatch):
-    monkeypatch.setattr("embedtrain.cli.configure_logging", lambda: None)
+    monkeypatch.setattr("embedtrain.cli.configure_logging", lambda verbosity: None)
     caplog.set_level(logging.INFO, logger="embedtrain")
     gold = pd.read_csv(GOLD, sep="\t", quoting=3)
     pool = tables(text=[text.upper() for text in gold["sentence1"][:30]])
@@ -135,7 +135,7 @@ def test_a_pool_without_a_new_pair_is_refused(run, tables):
 
 
 def test_k_beyond_the_pool_is_said_and_goes_on(run, tables, caplog, monkeypatch, tmp_path):
-    monkeypatch.setattr("embedtrain.cli.configure_logging", lambda: None)
+    monkeypatch.setattr("embedtrain.cli.configure_logging", lambda verbosity: None)
     caplog.set_level(logging.WARNING, logger="embedtrain")
     code, _ = run("--unlabeled", tables(text=["red car", "red bus", "red sky"]), "--strategy", "bm25", "--top-k", "50")
     assert code == 0
@@ -179,7 +179,7 @@ def test_a_teacher_that_does_not_fit_is_refused(run, tiny_model, tmp_path):
     ],
 )
 def test_options_without_effect_are_said(run, caplog, monkeypatch, words, expected):
-    monkeypatch.setattr("embedtrain.cli.configure_logging", lambda: None)
+    monkeypatch.setattr("embedtrain.cli.configure_logging", lambda verbosity: None)
     caplog.set_level(logging.WARNING, logger="embedtrain")
     if "--strategy" not in words:
         words = ["--strategy", "bm25", *words]
