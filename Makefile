@@ -1,3 +1,4 @@
+# make install     .venv with the command embedtrain and the bundled model
 # make demo        the whole pipeline on data_samples/ with the bundled model
 # make test        lint, types, tests
 # make notebooks   the notebooks in examples/ on small settings
@@ -14,7 +15,10 @@ DEMO := runs/demo
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo demo-zh test notebooks test-gpu lint types docs lock clean
+.PHONY: install demo demo-zh test notebooks test-gpu lint types docs lock clean
+
+install: $(VENV)/.installed
+	@echo "next: source $(BIN)/activate, then embedtrain doctor"
 
 demo: $(VENV)/.installed
 	$(BIN)/embedtrain augsbert --config data_samples/demo_en.yaml --output $(DEMO)

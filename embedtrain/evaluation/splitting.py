@@ -1,12 +1,15 @@
-"""Drawing dev rows out of training data, in the way that each kind of table can be measured by."""
+"""Drawing dev and test rows out of training data, in the way that each kind of table can be measured by."""
 
 import numpy as np
 import pandas as pd
 
+from embedtrain.data.keyed import key_tables, pair_keys
 from embedtrain.data.schema import LABELLED_PAIRS, LABELLED_SENTENCES, POSITIVE_PAIRS, SCORED_PAIRS, TRIPLETS, Kind
 from embedtrain.errors import UserError
 
 SHARE = 0.05
+# What judges has to tell differences of a point or two, so it takes more of what there is.
+TEST_SHARE = 0.2
 AT_LEAST, AT_MOST = 50, 1_000
 # Fewer measure nothing.
 MIN_DEV = 10
@@ -43,7 +46,7 @@ def hold_out(table: pd.DataFrame, *, kind: Kind, name: str, seed: int) -> tuple[
         )
     random = np.random.default_rng(seed)
     if kind in (POSITIVE_PAIRS, TRIPLETS):
-        chosen = _by_anchor(table["anchor"], wanted, random)
+        chosen = _whole_groups(table["anchor"], wanted, random)
     elif kind is LABELLED_SENTENCES:
         chosen = _by_class(table["label"], wanted, random)
     elif kind is LABELLED_PAIRS:
@@ -57,15 +60,46 @@ def hold_out(table: pd.DataFrame, *, kind: Kind, name: str, seed: int) -> tuple[
     return train, dev
 
 
-def _by_anchor(anchors: pd.Series, wanted: int, random: np.random.Generator) -> np.ndarray:
-    codes = pd.factorize(anchors)[0]
+def hold_out_test(pairs: pd.DataFrame, *, name: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split scored pairs, not audited yet, into what is left to train on and a test set: a fifth, 50 to 1,000 rows.
+
+    All rows of a pair go together, in either order and after folding, so that none is trained on and tested. Single
+    sentences may stand on both sides; the audit that follows counts them.
+
+    Args:
+        pairs: ``sentence1``, ``sentence2`` and ``score``.
+        name: What messages call the table.
+        seed: Of the draw.
+
+    Returns:
+        Training rows and test rows, both in the table's order.
+
+    Raises:
+        UserError: There are too few rows, or those drawn all have the same score.
+    """
+    wanted = min(max(round(TEST_SHARE * len(pairs)), AT_LEAST), AT_MOST, len(pairs) // 2)
+    keyed = key_tables([(name, pairs, ("sentence1", "sentence2"))])[0]
+    chosen = _whole_groups(pd.Series(pair_keys(keyed.folded)), wanted, np.random.default_rng(seed))
+    held = np.zeros(len(pairs), dtype=bool)
+    held[chosen] = True
+    if len(chosen) < MIN_DEV:
+        raise UserError(
+            f"{name}: {len(pairs)} rows are too few to hold {MIN_DEV} out for test; give a file with --test"
+        )
+    if pairs["score"][held].nunique() == 1:
+        raise UserError(f"{name}: the rows drawn for test all have the same score; give pairs with --test")
+    return pairs[~held], pairs[held]
+
+
+def _whole_groups(groups: pd.Series, wanted: int, random: np.random.Generator) -> np.ndarray:
+    codes = pd.factorize(groups)[0]
     sizes = np.bincount(codes)
     drawn, room = [], wanted
-    for anchor in random.permutation(len(sizes)).tolist():
-        # Whole anchors only; one with more rows than there is room for stays in training.
-        if sizes[anchor] <= room:
-            drawn.append(anchor)
-            room -= sizes[anchor]
+    for group in random.permutation(len(sizes)).tolist():
+        # Whole groups only; one with more rows than there is room for stays in training.
+        if sizes[group] <= room:
+            drawn.append(group)
+            room -= sizes[group]
         if room == 0:
             break
     return np.flatnonzero(np.isin(codes, drawn))

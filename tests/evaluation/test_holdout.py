@@ -13,7 +13,7 @@ from embedtrain.evaluation.holdout import (
     RetrievalDev,
     ScoredPairsDev,
 )
-from embedtrain.evaluation.splitting import dev_rows, hold_out
+from embedtrain.evaluation.splitting import dev_rows, hold_out, hold_out_test
 
 
 class Angles:
@@ -171,3 +171,29 @@ def test_labelled_pairs_keep_their_share_of_matches():
 def test_what_cannot_be_measured_is_refused_with_a_way_out(kind, change, expected):
     with pytest.raises(UserError, match=f"x: .*{expected}.*--dev"):
         hold_out(change(table_of(kind, 100)), kind=kind, name="x", seed=0)
+
+
+def test_a_test_set_is_a_fifth_and_keeps_the_rows_of_a_pair_together():
+    table = table_of(SCORED_PAIRS, 400)
+    # Every pair once more, turned round and spelt otherwise.
+    turned = table.rename(columns={"sentence1": "sentence2", "sentence2": "sentence1"})
+    turned["sentence1"] = turned["sentence1"].str.upper() + " "
+    table = pd.concat([table, turned], ignore_index=True)
+    train, test = hold_out_test(table, name="x", seed=0)
+    assert len(test) == 160
+    assert sorted([*train.index, *test.index]) == list(table.index)
+    assert {row % 400 for row in train.index}.isdisjoint(row % 400 for row in test.index)
+    pd.testing.assert_frame_equal(hold_out_test(table, name="x", seed=0)[1], test)
+    assert not hold_out_test(table, name="x", seed=1)[1].equals(test)
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        (table_of(SCORED_PAIRS, 19), "19 rows are too few"),
+        (table_of(SCORED_PAIRS, 100).assign(score=0.5), "the same score"),
+    ],
+)
+def test_a_test_set_that_would_tell_nothing_is_refused(table, expected):
+    with pytest.raises(UserError, match=rf"x: .*{expected}.*--test"):
+        hold_out_test(table, name="x", seed=0)

@@ -366,6 +366,25 @@ def test_dev_is_held_out_of_gold_where_none_is_given(options, tmp_path):
     assert not known & {frozenset(pair) for pair in zip(silver["sentence1"], silver["sentence2"], strict=True)}
 
 
+def test_one_file_of_pairs_is_enough(options, tmp_path):
+    """Without dev and test both come out of gold; a subset of gold leaves test as it is."""
+    metrics, tests = [], []
+    for name, limit in (("all", None), ("some", 20)):
+        asked = changed(options, dev=None, test=None, gold_limit=limit, output=str(tmp_path / name))
+        with Run(asked.output, config={}) as run:
+            read(Workspace(asked, collect_inputs(asked), run))
+        tables = {
+            split: pd.read_parquet(tmp_path / name / "stages" / "read" / f"{split}.parquet")
+            for split in ("gold", "dev", "test")
+        }
+        rows = [row for table in tables.values() for row in table["row"]]
+        assert len(rows) == len(set(rows))
+        tests.append(tables["test"])
+        metrics.append({split: len(table) for split, table in tables.items()})
+    assert metrics == [{"gold": 20, "dev": 20, "test": 40}, {"gold": 10, "dev": 10, "test": 40}]
+    pd.testing.assert_frame_equal(*tests)
+
+
 def test_another_seed_holds_out_other_pairs(options, tmp_path):
     drawn = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

@@ -67,6 +67,7 @@ def compare(work: Workspace, teacher: Teacher) -> dict[str, Any]:
         "teacher": teacher_facts(work),
         "silver": {**silver_facts(work), "targets": "batch" if learns_batches(options, teacher.members) else "pairs"},
         "dev_held_out": work.inputs.dev is None,
+        "test_held_out": work.inputs.test is None,
         "seconds": work.run.seconds,
     }
     if work.run.leads:

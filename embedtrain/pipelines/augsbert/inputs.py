@@ -26,7 +26,7 @@ class Inputs:
     Attributes:
         gold: Scored pairs to train on.
         dev: Scored pairs that choose; None where they are to be held out of gold.
-        test: Scored pairs that judge.
+        test: Scored pairs that judge; None where they are to be held out of gold.
         sentences: Texts to make pairs of.
         ready: Unlabelled pairs, ``sentence1`` and ``sentence2``, or None.
         base: What the students start from.
@@ -37,7 +37,7 @@ class Inputs:
 
     gold: pd.DataFrame
     dev: pd.DataFrame | None
-    test: pd.DataFrame
+    test: pd.DataFrame | None
     sentences: pd.DataFrame
     ready: pd.DataFrame | None
     base: ModelSource
@@ -66,8 +66,8 @@ def collect_inputs(options: AugSBERTOptions) -> Inputs:
         table, _ = read_table_of(source, kinds=kinds, columns=names)
         return table.set_axis(list(PAIRS.columns), axis="columns")
 
-    gold, test = pairs(options.gold), pairs(options.test)
-    dev = None if options.dev is None else pairs(options.dev)
+    gold = pairs(options.gold)
+    dev, test = (None if source is None else pairs(source) for source in (options.dev, options.test))
     sentences: pd.DataFrame | None = pd.DataFrame({"text": pd.Series(dtype="str")})
     if options.unlabeled is not None:
         source, text = options.unlabeled, options.columns.get("text")
@@ -87,7 +87,6 @@ def collect_inputs(options: AugSBERTOptions) -> Inputs:
     problems.raise_if_any()
     # Nothing is None past this point: each attempt either gave a value or noted a problem.
     assert gold is not None
-    assert test is not None
     assert sentences is not None
     assert base is not None
     assert teacher_base is not None

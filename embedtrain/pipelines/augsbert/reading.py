@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from embedtrain.data import SCORED_PAIRS, AuditReport, audit_pairs, audit_sentences
-from embedtrain.evaluation.splitting import hold_out
+from embedtrain.evaluation.splitting import hold_out, hold_out_test
 from embedtrain.files import read_json, write_json, write_parquet
 from embedtrain.pipelines.augsbert.checks import check_positives
 from embedtrain.pipelines.augsbert.workspace import PAIR, Workspace
@@ -21,14 +21,19 @@ AUDIT_EXAMPLES = 25
 
 
 def read(work: Workspace) -> None:
-    """Audit the tables, drop what has to go, draw the gold subset, hold dev out where none is given; keep as Parquet.
+    """Audit the tables, drop what has to go, draw the gold subset, hold out what is not given; keep as Parquet.
 
-    A dev set that is held out comes out of the gold subset: of 500 pairs that are all there is, some have to choose.
+    A test set that is held out comes out of all gold pairs, before a subset is drawn. A dev set that is held out comes
+    out of the gold subset: of 500 pairs that are all there is, some have to choose.
     """
     tables, options = work.inputs, work.options
 
     def fill(folder: Path) -> None:
-        gold, dev, test, report = audit_pairs(tables.gold, tables.dev, tables.test, max_examples=AUDIT_EXAMPLES)
+        gold, test = tables.gold, tables.test
+        if test is None:
+            gold, test = hold_out_test(gold, name=options.gold, seed=options.seed)
+            logger.info("test: %d pairs held out of gold, %d are left to train on", len(test), len(gold))
+        gold, dev, test, report = audit_pairs(gold, tables.dev, test, max_examples=AUDIT_EXAMPLES)
         if options.gold_limit is not None and options.gold_limit < len(gold):
             drawn = np.random.default_rng(options.seed).permutation(len(gold))[: options.gold_limit]
             gold = gold.iloc[np.sort(drawn)]
@@ -58,7 +63,7 @@ def read(work: Workspace) -> None:
         "sentences": tables.sentences,
         "pairs": tables.ready,
     }
-    draws = options.gold_limit is not None or tables.dev is None
+    draws = options.gold_limit is not None or tables.dev is None or tables.test is None
     used: dict[str, Any] = {
         **{name: content_hash(frame) for name, frame in given.items() if frame is not None},
         **({"gold_limit": options.gold_limit} if options.gold_limit is not None else {}),
