@@ -3,7 +3,8 @@
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -209,4 +210,17 @@ def gather_across_ranks(loss: nn.Module) -> None:
     """Let a loss that compares rows with each other see those of all processes."""
     for module in loss.modules():
         if hasattr(module, "gather"):
+            module.gather = True  # type: ignore[assignment]
+
+
+@contextmanager
+def within_one_rank(loss: nn.Module) -> Iterator[None]:
+    """A loss that does not wait for the other processes: what one of them alone computes."""
+    gathering = [module for module in loss.modules() if getattr(module, "gather", False)]
+    for module in gathering:
+        module.gather = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for module in gathering:
             module.gather = True  # type: ignore[assignment]

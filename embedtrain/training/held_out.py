@@ -14,6 +14,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from torch import nn
 
 from embedtrain.models.hardware import own_random_numbers
+from embedtrain.training.engine import within_one_rank
 from embedtrain.training.history import DevMetric, DevResult, History
 from embedtrain.training.settings import EngineSettings, TrainingSettings
 from embedtrain.training.tasks import Task
@@ -57,7 +58,8 @@ class HeldOutLoss:
         was_training = self.adapter.training
         losses = np.empty(len(self.table))
         drawing = nullcontext() if self.dropout is None else own_random_numbers(self.dropout, device)
-        with torch.no_grad(), drawing:
+        # Of several processes the first alone looks.
+        with torch.no_grad(), drawing, within_one_rank(self.adapter):
             self.adapter.train(self.dropout is not None)
             for rows in self.batches:
                 columns: Any = self.table.batch(rows.tolist(), HELD_OUT_EPOCH)

@@ -5,9 +5,12 @@ import os
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from conftest import SAMPLES
 from sentence_transformers import SentenceTransformer
+
+from embedtrain.cli import main
 
 
 def torchrun(*command):
@@ -38,6 +41,39 @@ def test_two_processes_train_and_one_writes(tiny_model, tmp_path):
     again = torchrun(*command)
     assert again.returncode == 0, again.stderr
     assert "train: kept from an earlier run" in again.stderr
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["tsdae", str(SAMPLES / "zh_sentences.txt"), "--adaptation.min-steps", "4", "--adaptation.epochs", "0.1"],
+        [
+            *("adapt", str(SAMPLES / "en_sentences.txt"), "--gold", str(SAMPLES / "en_gold.tsv")),
+            *("--arms", "simcse", "--score-range", "0", "5", "--supervised.min-steps", "4"),
+            *("--supervised.epochs", "0.1", "--adaptation.min-steps", "4", "--adaptation.epochs", "0.1"),
+        ],
+    ],
+    ids=lambda command: command[0],
+)
+def test_two_processes_learn_from_raw_text(command, tiny_model, tmp_path):
+    done = torchrun(*command, "--base", str(tiny_model), "--output", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("read: done") == 1
+    assert SentenceTransformer(str(tmp_path / "run" / "model"), device="cpu").encode("how do i reset it").shape == (32,)
+
+
+@pytest.mark.timeout(300)
+def test_one_of_two_processes_mines_and_the_other_waits(tiny_model, tmp_path):
+    command = ["mine", "--unlabeled", str(SAMPLES / "en_sentences.txt"), "--model", str(tiny_model), "--device", "cpu"]
+    command += ["--strategy", "semantic", "bm25", "--top-k", "2", "--precision", "fp32"]
+    done = torchrun(*command, "--output", str(tmp_path / "two"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("mine works in one process, and the other 1 wait") == 1
+    assert done.stdout.count("pairs in ") == 1
+    assert main([*command, "--output", str(tmp_path / "one")]) == 0
+    one, two = (pd.read_parquet(tmp_path / name / "pairs.parquet") for name in ("one", "two"))
+    pd.testing.assert_frame_equal(one, two)
 
 
 @pytest.mark.timeout(300)
