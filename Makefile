@@ -2,6 +2,7 @@
 # make demo        the whole pipeline on data_samples/ with the bundled model
 # make test        lint, types, tests
 # make notebooks   the notebooks in examples/ on small settings
+# make browser     Chromium from Debian's packages, where there is no browser: some tests look at the pages in one
 # make test-gpu    the tests that need a CUDA device
 # make docs        the documentation as a site in site/, strictly: a link that leads nowhere fails
 # make lock        pin what is installed now
@@ -11,6 +12,7 @@ BIN := $(VENV)/bin
 DOCS_VENV := .venv-docs
 DOCS_BIN := $(DOCS_VENV)/bin
 DEMO := runs/demo
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
@@ -31,6 +33,11 @@ test: lint types
 
 notebooks: $(VENV)/.installed-dev
 	$(BIN)/pytest tests/test_notebooks.py
+
+# Without one the tests that need it are skipped; they say so.
+browser:
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || command -v google-chrome-stable \
+	  || { $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install --yes -qq --no-install-recommends chromium; }
 
 test-gpu: $(VENV)/.installed-dev
 	$(BIN)/pytest -m gpu

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import jsonargparse
 
 from embedtrain.configs.describing import Option, every_option, options_of, without_none
-from embedtrain.configs.values import COMMAND_KEY, check_command, check_config, read_config, unfilled
+from embedtrain.configs.values import COMMAND_KEY, check_command, check_config, read_config, unfilled, wrong_type
 from embedtrain.console import VERBOSITY_HELP
 from embedtrain.errors import Problems, UserError, did_you_mean
 
@@ -62,6 +62,7 @@ def parse(options: type[Options], arguments: Sequence[str], *, command: str, sum
     hints = {option.name: option.hint for option in every_option(known)}
     words = _normalised(arguments, hints)
     _refuse_unknown(words, known, hints, command=command)
+    _refuse_values(arguments, known)
     parser = jsonargparse.ArgumentParser(
         prog=f"embedtrain {command}",
         description=summary,
@@ -193,6 +194,30 @@ def _refuse_unknown(words: Sequence[str], known: Sequence[Option], hints: Mappin
         if name == "config":
             path = value or (words[at + 1] if at + 1 < len(words) else "")
             _check_config_file(path, known, command=command, on_the_line=given, problems=problems)
+    problems.raise_if_any()
+
+
+def _refuse_values(arguments: Sequence[str], known: Sequence[Option]) -> None:
+    """Say what is wrong with choices and numbers in our own words; the parser judges what is left."""
+    problems = Problems()
+    options = {option.name: option for option in every_option(known)}
+    pending = list(arguments)
+    while pending:
+        word = pending.pop(0)
+        name, equals, value = word[2:].partition("=")
+        option = options.get(name.replace("-", "_"))
+        if not word.startswith("--") or option is None:
+            continue
+        hint, values = without_none(option.hint), [value] if equals else _values_after(pending)
+        if get_origin(hint) is list and get_origin(get_args(hint)[0]) is Literal:
+            option = dataclasses.replace(option, hint=get_args(hint)[0])
+            values = [value for value in values if not value.startswith("[")]
+        elif len(values) != 1 or not (get_origin(hint) is Literal or hint in (int, float, bool)):
+            continue
+        for value in values:
+            message = wrong_type(option, value)
+            if message:
+                problems.add(f"--{name.replace('_', '-')} {message.partition(' ')[2]}")
     problems.raise_if_any()
 
 

@@ -3,14 +3,10 @@
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import embedtrain
 from embedtrain.console import VERBOSITY_HELP, configure_logging, say, take_verbosity
 from embedtrain.errors import UserError
-
-if TYPE_CHECKING:
-    from embedtrain.pipelines.adapt.options import AdaptOptions
 
 COMMANDS = {
     "augsbert": "gold pairs and raw sentences to a measured bi-encoder (Augmented SBERT)",
@@ -66,125 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def run_augsbert(arguments: Sequence[str]) -> int:
-    """``embedtrain augsbert``: parse the options, run the pipeline, show the results."""
-    # Options are parsed before the pipeline is imported, so that a misspelt one is answered at once.
-    from embedtrain.arguments import parse
-    from embedtrain.pipelines.augsbert.options import AugSBERTOptions
+def run_making(command: str, arguments: Sequence[str]) -> int:
+    """What makes models and labels: ``augsbert``, ``train``, ``tsdae``, ``adapt``, ``mine`` and ``label``."""
+    from embedtrain.cli_making import MAKERS
 
-    options = parse(AugSBERTOptions, arguments, command="augsbert", summary=COMMANDS["augsbert"])
-    if options is None:
-        return 0
-    from embedtrain.pipelines.augsbert.judging import results_table
-    from embedtrain.pipelines.augsbert.pipeline import augsbert
-
-    result = augsbert(options)
-    say("")
-    say(results_table(result.metrics))
-    for warning in result.metrics["warnings"]:
-        say(f"\nWarning: {warning}")
-    say(f"\n{result.metrics['verdict']}")
-    say(f"\nmodel   {result.model}\nreport  {result.report}")
-    return 0
-
-
-def run_train(arguments: Sequence[str]) -> int:
-    """``embedtrain train``: parse the options, run the training, show the results."""
-    from embedtrain.arguments import parse
-    from embedtrain.pipelines.train.options import TrainOptions
-
-    options = parse(TrainOptions, arguments, command="train", summary=COMMANDS["train"])
-    if options is None:
-        return 0
-    from embedtrain.pipelines.train.judging import training_table
-    from embedtrain.pipelines.train.pipeline import train
-
-    result = train(options)
-    say("")
-    say(training_table(result.metrics))
-    for warning in result.metrics["warnings"]:
-        say(f"\nWarning: {warning}")
-    say(f"\n{result.metrics['verdict']}")
-    say(f"\nmodel    {result.model}")
-    if result.adapter is not None:
-        say(f"adapter  {result.adapter}")
-    say(f"report   {result.report}")
-    return 0
-
-
-def run_tsdae(arguments: Sequence[str]) -> int:
-    """``embedtrain tsdae``: as ``adapt``, with the one arm."""
-    from embedtrain.pipelines.adapt.options import TSDAEOptions
-
-    return _run_adaptation("tsdae", TSDAEOptions, arguments)
-
-
-def run_adapt(arguments: Sequence[str]) -> int:
-    """``embedtrain adapt``: parse the options, adapt the encoder, show the results."""
-    from embedtrain.pipelines.adapt.options import AdaptOptions
-
-    return _run_adaptation("adapt", AdaptOptions, arguments)
-
-
-def _run_adaptation(command: str, kind: "type[AdaptOptions]", arguments: Sequence[str]) -> int:
-    from embedtrain.arguments import parse
-
-    given = list(arguments)
-    if given and not given[0].startswith("-"):
-        given.insert(0, "--sentences")  # the text itself comes first, without a flag
-    options = parse(kind, given, command=command, summary=COMMANDS[command])
-    if options is None:
-        return 0
-    from embedtrain.pipelines.adapt.judging import adaptation_table
-    from embedtrain.pipelines.adapt.pipeline import adapt
-
-    result = adapt(options)
-    table = adaptation_table(result.metrics)
-    if table is not None:
-        say(f"\n{table}")
-    for warning in result.metrics["warnings"]:
-        say(f"\nWarning: {warning}")
-    say(f"\n{result.metrics['verdict']}")
-    say(f"\nmodel   {result.model}\nreport  {result.report}")
-    return 0
-
-
-def run_mine(arguments: Sequence[str]) -> int:
-    """``embedtrain mine``: parse the options, find pairs or tuples, say where they are."""
-    from embedtrain.arguments import parse
-    from embedtrain.pipelines.mine.options import MineOptions
-
-    options = parse(MineOptions, arguments, command="mine", summary=COMMANDS["mine"])
-    if options is None:
-        return 0
-    from embedtrain.pipelines.mine.pipeline import mine
-
-    result = mine(options)
-    for name, count in result.sampled_by.items():
-        say(f"{count:>9,}  {name}")
-    say(f"{result.rows:>9,}  {'tuples' if options.mode != 'pairs' else 'pairs'} in {result.table}")
-    return 0
-
-
-def run_label(arguments: Sequence[str]) -> int:
-    """``embedtrain label``: parse the options, label the pairs, show what the labels are worth."""
-    from embedtrain.arguments import parse
-    from embedtrain.pipelines.label.options import LabelOptions
-
-    options = parse(LabelOptions, arguments, command="label", summary=COMMANDS["label"])
-    if options is None:
-        return 0
-    from embedtrain.pipelines.label.judging import label_table
-    from embedtrain.pipelines.label.pipeline import label
-
-    result = label(options)
-    table = label_table(result.metrics)
-    if table is not None:
-        say(f"\n{table}")
-    for warning in result.metrics["warnings"]:
-        say(f"\nWarning: {warning}")
-    say(f"\n{result.metrics['verdict']}")
-    say(f"\nlabels   {result.merged or result.shards}\nreport   {result.report}")
+    shown = MAKERS[command](arguments, summary=COMMANDS[command])
+    if shown:
+        say(shown)
     return 0
 
 
@@ -255,12 +139,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
 
 
 RUNNERS: dict[str, Callable[[Sequence[str]], int]] = {
-    "augsbert": run_augsbert,
-    "train": run_train,
-    "tsdae": run_tsdae,
-    "adapt": run_adapt,
-    "mine": run_mine,
-    "label": run_label,
+    **{name: partial(run_making, name) for name in ("augsbert", "train", "tsdae", "adapt", "mine", "label")},
     "evaluate": run_evaluate,
     "mteb": run_mteb,
     "compare": run_compare,

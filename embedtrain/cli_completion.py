@@ -21,7 +21,7 @@ INSTALLING = {
 # The commands that take no configuration file: module and class of their options.
 _OTHERS = {
     "mteb export": ("embedtrain.pipelines.evaluate.mteb_options", "ExportOptions"),
-    "report": ("embedtrain.pipelines.reporting", "ReportOptions"),
+    "report": ("embedtrain.pipelines.report.options", "ReportOptions"),
     "export": ("embedtrain.pipelines.export.options", "ExportOptions"),
     "doctor": ("embedtrain.pipelines.doctor.options", "DoctorOptions"),
     "init": ("embedtrain.cli_start", "InitOptions"),

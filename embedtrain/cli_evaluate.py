@@ -42,7 +42,7 @@ def evaluate(arguments: Sequence[str]) -> str:
         hint = did_you_mean(name, SUBCOMMANDS)
         raise UserError(f"unknown evaluation '{name}'{hint}; expected: {', '.join(SUBCOMMANDS)}")
     run = _RUNNERS[name]
-    # Fine-tuning is no encoding that could be shared out.
+    # Fine-tuning is no encoding that could be shared out: all processes train.
     return run(rest) if name == "glue" else _helped(lambda: run(rest))
 
 

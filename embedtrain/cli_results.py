@@ -43,12 +43,14 @@ def report(arguments: Sequence[str], *, summary: str) -> str:
     Raises:
         UserError: With every mistake.
     """
-    from embedtrain.pipelines.reporting import ReportOptions, report
+    from embedtrain.pipelines.report.options import ReportOptions
 
     words = gathered(_named(arguments, "runs"), ("runs",))
     options = parse(ReportOptions, words, command="report", summary=summary)
     if options is None:
         return ""
+    from embedtrain.pipelines.report.pipeline import report
+
     written = report(options)
     left_out = [f"  - {name}: {reason}" for name, reason in written.left_out]
     lines = ["not in the table:", *left_out, ""] if left_out else []

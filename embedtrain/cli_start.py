@@ -140,7 +140,12 @@ def audit(arguments: Sequence[str], *, summary: str) -> str:
     from embedtrain.pipelines.audit.wording import audit_text
 
     found = audit(options)
-    return json.dumps(found, indent=2, ensure_ascii=False) if options.json else audit_text(found)
+    page = ""
+    if options.report is not None:
+        from embedtrain.pipelines.audit.page import write_page
+
+        page = f"\n\nreport  {write_page(found, options)}"
+    return json.dumps(found, indent=2, ensure_ascii=False) if options.json else f"{audit_text(found)}{page}"
 
 
 def _named_first(arguments: Sequence[str], option: str) -> list[str]:

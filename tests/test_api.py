@@ -13,6 +13,7 @@ import embedtrain
 from embedtrain import api
 from embedtrain.configs.commands import COMMANDS
 from embedtrain.errors import UserError
+from embedtrain.keywords import options_from
 from embedtrain.pipelines.results import COLUMNS, main_scores_frame, split_scores
 
 TEST = SAMPLES / "en_test.tsv"
@@ -44,12 +45,12 @@ def test_signatures_show_the_options(name):
 
 def test_every_wrong_keyword_is_told_with_the_nearest_name():
     with pytest.raises(UserError) as caught:
-        embedtrain.augsbert(gold="a.tsv", dev="b.tsv", output="x", topk=3, seed="x", student={"epoch": 2}, loss=None)
+        embedtrain.augsbert(dev="b.tsv", output="x", topk=3, seed="x", student={"epoch": 2}, loss=None)
     told = "\n".join(caught.value.problems)
     assert "unknown option 'topk'; did you mean 'top_k'?" in told
     assert "unknown option 'student.epoch'; did you mean 'student.epochs'?" in told
     assert "'seed' is 'x', expected a whole number" in told
-    assert "'test' is required" in told
+    assert "'gold' is required" in told
 
 
 def test_options_are_taken_by_name_alone():
@@ -67,13 +68,13 @@ def test_paths_lists_groups_and_settings_are_understood():
     from embedtrain.training.settings import TrainingSettings
 
     given = {"data": Path("a.tsv"), "output": Path("runs"), "score_range": (0, 5)}
-    options = api.options_from(TrainOptions, {**given, "training": {"epochs": 3}}, called="x")
+    options = options_from(TrainOptions, {**given, "training": {"epochs": 3}}, called="x")
     assert (options.data, options.output, options.score_range) == (["a.tsv"], "runs", (0.0, 5.0))
     assert options.training == dataclasses.replace(TrainOptions(data=["a"], output="b").training, epochs=3)
     whole = TrainingSettings(epochs=2, batch_size=8)
-    assert api.options_from(TrainOptions, {**given, "training": whole}, called="x").training == whole
+    assert options_from(TrainOptions, {**given, "training": whole}, called="x").training == whole
     with pytest.raises(UserError, match="expected a mapping with any of epochs"):
-        api.options_from(TrainOptions, {**given, "training": 3}, called="x")
+        options_from(TrainOptions, {**given, "training": 3}, called="x")
 
 
 def test_an_evaluation_gives_a_table_and_no_bars(tiny_model, capfd):

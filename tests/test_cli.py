@@ -226,3 +226,16 @@ def test_help_and_version_exit_with_zero(capsys):
     assert main(["--help"]) == 0
     assert "augsbert" in capsys.readouterr().out
     assert main([]) == 2
+
+
+def test_wrong_choices_and_numbers_are_told_together_with_the_nearest_spelling(capsys):
+    words = ["evaluate", "mteb", "--model", "m", "--custom", "own.tsv", "--type", "pair-clasification"]
+    assert main([*words, "--precision", "bf17", "--seed", "ten", "--cache-gib", "4"]) == 2
+    said = capsys.readouterr().err
+    assert "3 errors" in said
+    assert "--type is 'pair-clasification', expected one of sts, pair-classification, " in said
+    assert "did you mean 'pair-classification'?" in said
+    assert "--precision is 'bf17', expected one of auto, bf16, tf32, fp32; did you mean 'bf16'?" in said
+    assert "--seed is 'ten', expected a whole number" in said
+    assert main(["evaluate", "retrieval", "--model", "m", "--data", "d", "--searches", "dense", "bm52"]) == 2
+    assert "--searches is 'bm52', expected one of dense, bm25, fused; did you mean 'bm25'?" in capsys.readouterr().err

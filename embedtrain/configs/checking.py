@@ -11,7 +11,6 @@ from embedtrain.configs.commands import COMMANDS, ConfiguredCommand, configured
 from embedtrain.configs.describing import Option, every_option, options_of, type_in_words
 from embedtrain.configs.values import ConfigFile, check_command, check_config, make_options, read_config, unfilled
 from embedtrain.errors import Problems, UserError
-from embedtrain.models.loading import without_weights
 
 # Stands for what is not filled in, so that the rest can be looked at; no message that names it is shown.
 _NOTHING = "<not filled in>"
@@ -83,6 +82,9 @@ def _check_inputs(
     command: ConfiguredCommand, known: Sequence[Option], values: Mapping[str, Any], problems: Problems
 ) -> None:
     """Run the command's own checks on what is right so far; what is not has its default, or stands for nothing."""
+    # With it comes torch: whoever asks for help does not wait for that.
+    from embedtrain.models.loading import without_weights
+
     given = {
         option.name: values.get(option.name, _stand_in(option))
         for option in every_option(known)

@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from embedtrain.errors import Problems, did_you_mean
 
+# What noise takes as a word.
+WordsName = Literal["tokenizer", "jieba"]
 NOISE_KINDS = ("delete", "shuffle", "mask", "replace", "insert")
 # Thirds are written as 0.33.
 _SHARES_OFF_BY = 0.011

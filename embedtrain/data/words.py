@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from embedtrain.data.characters import HAN, MARK, PUNCTUATION, SPACE, UNSPACED, character_kinds
+from embedtrain.data.noise_kinds import WordsName
 from embedtrain.data.token_spelling import Spelling
 from embedtrain.errors import UserError
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WordsName = Literal["tokenizer", "jieba"]
 _said_of: set[str] = set()
 
 

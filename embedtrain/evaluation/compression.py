@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-NumberType = Literal["int8", "binary"]
+from embedtrain.evaluation.names import NumberType
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,37 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from embedtrain.evaluation.classification import Metric, mean_of_estimates, over_runs, score_predictions
 from embedtrain.evaluation.comparing import Estimate, mean_estimate
 from embedtrain.evaluation.correlations import correlation, resampled_correlations
 from embedtrain.evaluation.macro_f1 import macro_f1, resampled_macro_f1
 from embedtrain.evaluation.pairs import average_precision, resampled_average_precision
 
-Measure = Literal["mean", "spearman", "pearson", "average precision", "macro f1"]
+Measure = Literal[
+    "mean",
+    "spearman",
+    "pearson",
+    "average precision",
+    "macro f1",
+    "accuracy",
+    "matthews",
+    "f1 and accuracy",
+    "pearson and spearman",
+]
+# Of several trainings, and where there are two metrics their mean: what GLUE's tasks are scored by.
+OF_TRAININGS: Mapping[str, tuple[Metric, ...]] = {
+    "accuracy": ("accuracy",),
+    "matthews": ("matthews",),
+    "f1 and accuracy": ("f1", "accuracy"),
+    "pearson and spearman": ("pearson", "spearman"),
+}
+_CORRELATIONS = ("spearman", "pearson", "pearson and spearman")
 _MIN_FOR_CORRELATION = 3
 
 
@@ -25,7 +44,8 @@ class Items:
         measure: How they make the score. ``mean`` has a column ``value`` and, where items do not count the same, one of
             ``weight``; the correlations have ``prediction`` and
             ``gold``; average precision has ``prediction`` and ``gold`` (0 or 1); macro F1 has ``gold`` and the classes
-            that each classifier says, ``predicted_0`` and so on.
+            that each classifier says, ``predicted_0`` and so on; so have those of ``OF_TRAININGS``, with what each
+            training's model says, classes or scores.
         over: What an item is, in the plural: pairs, queries, examples, ...
         columns: By name, each (items,).
     """
@@ -44,7 +64,7 @@ class Items:
     @property
     def can_be_resampled(self) -> bool:
         """Whether there are enough items, all of them finite numbers."""
-        least = _MIN_FOR_CORRELATION if self.measure in ("spearman", "pearson") else 2
+        least = _MIN_FOR_CORRELATION if self.measure in _CORRELATIONS else 2
         return len(self) >= least and all(np.isfinite(column).all() for column in self.columns.values())
 
     @property
@@ -57,6 +77,9 @@ class Items:
             return correlation(columns["prediction"], columns["gold"], method=self.measure)
         if self.measure == "average precision":
             return average_precision(columns["gold"], columns["prediction"])
+        if self.measure in OF_TRAININGS:
+            # The score itself needs no resample, and there has to be one.
+            return self._over_trainings(samples=1, seed=0).value
         return macro_f1(*self._classes())
 
     def estimate(self, *, samples: int, seed: int) -> Estimate:
@@ -70,6 +93,8 @@ class Items:
             seed: Seed of the resampling.
         """
         columns, drawing = self.columns, {"samples": samples, "seed": seed}
+        if self.measure in OF_TRAININGS:
+            return self._over_trainings(**drawing)
         if self.measure == "mean":
             weight = columns.get("weight", np.ones(len(self)))
             total = mean_estimate(columns["value"] * weight, **drawing)
@@ -97,12 +122,13 @@ class Items:
         return cls(measure, over, {name: column.to_numpy(dtype=np.float64) for name, column in used.items()})
 
     def _classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        said = [column for name, column in self.columns.items() if name.startswith("predicted_")]
-        return self.columns["gold"].astype(np.int64), np.stack(said).astype(np.int64)
+        return self.columns["gold"].astype(np.int64), np.stack(self._said()).astype(np.int64)
 
+    def _over_trainings(self, *, samples: int, seed: int) -> Estimate:
+        drawing: Any = {"metrics": OF_TRAININGS[self.measure], "samples": samples, "seed": seed}
+        scored = [score_predictions(one, self.columns["gold"], **drawing) for one in self._said()]
+        return over_runs([mean_of_estimates(list(found.values())) for found in scored], seed=seed)
 
-def mean_of(estimates: list[Estimate]) -> Estimate:
-    """The mean of several scores, such as those of a task's splits and subsets; each counts the same."""
-    return Estimate(
-        float(np.mean([one.value for one in estimates])), np.mean([one.resampled for one in estimates], axis=0)
-    )
+    def _said(self) -> list[NDArray[np.float64]]:
+        """What each classifier or training says."""
+        return [column for name, column in self.columns.items() if name.startswith("predicted_")]

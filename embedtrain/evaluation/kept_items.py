@@ -42,7 +42,7 @@ class KeptScore:
     Attributes:
         model: Its name.
         data: Name of the task or the file.
-        type: mteb's name for what kind of task it is.
+        type: mteb's name for what kind of task it is, or GLUE.
         metric: Of the score.
         parts: Its splits and subsets.
     """

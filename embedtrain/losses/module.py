@@ -76,8 +76,8 @@ def call_loss(loss: nn.Module, columns: Sequence[Tensor], targets: Sequence[Any]
             )
         )
     if getattr(inner, "joins_columns", False) and len(columns) > 1:
+        targets = [_join_targets(inner, target, columns) for target in targets]
         columns = [torch.cat(list(columns))]
-        targets = [target.transpose(0, 1).flatten(0, 1) for target in targets]
     arguments = dict(zip(names, _arrange_columns(inner, columns), strict=False))
     if len(targets) != len(inner.targets):
         needed = f"{', '.join(inner.targets)} beside the embeddings" if inner.targets else "no labels or scores"
@@ -88,6 +88,16 @@ def call_loss(loss: nn.Module, columns: Sequence[Tensor], targets: Sequence[Any]
 def parameter_names(loss: Any) -> list[str]:
     """What a loss can be called with, by name: its own word for it where it only passes arguments on."""
     return getattr(loss, "parameter_names", None) or list(inspect.signature(loss.forward).parameters)
+
+
+def _join_targets(loss: Any, target: Tensor, columns: Sequence[Tensor]) -> Tensor:
+    rows, count = len(columns[0]), len(columns)
+    if target.shape[:2] != (rows, count):
+        raise ValueError(
+            f"{type(loss).__name__} takes {', '.join(loss.targets)} of shape (batch, columns, ...) = ({rows}, {count}, "
+            f"...) beside {count} text columns, found {tuple(target.shape)}"
+        )
+    return target.transpose(0, 1).flatten(0, 1)
 
 
 def _arrange_columns(loss: Any, columns: Sequence[Tensor]) -> list[Tensor]:

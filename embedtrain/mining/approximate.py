@@ -1,19 +1,19 @@
 """Nearest neighbours at any size: exact up to one that is said, above it by FAISS with its recall measured."""
 
 import logging
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from embedtrain.errors import UserError
 from embedtrain.mining.cosines import best_keys, dots, make_keys, read_keys, unit_vectors
 from embedtrain.mining.exclusions import Excluded
+from embedtrain.mining.names import SearchName
 from embedtrain.mining.search import top_k
 from embedtrain.progress import progress
 
 logger = logging.getLogger(__name__)
 
-SearchName = Literal["auto", "exact", "faiss"]
 # Queries times corpus. Two cores with bf16 instructions search 50,000 sentences of 384 dimensions among themselves in
 # 2.5 seconds, hence a million in a quarter of an hour; the time grows with this product, that of FAISS more slowly.
 EXACT_PRODUCTS = 10**12

@@ -10,7 +10,8 @@ import torch
 
 from embedtrain.data.folding import fold_text
 from embedtrain.errors import Problems
-from embedtrain.mining.approximate import SearchName, nearest_neighbours
+from embedtrain.mining.approximate import nearest_neighbours
+from embedtrain.mining.names import SearchName
 from embedtrain.mining.negative_rules import NegativeRules
 from embedtrain.mining.search import pair_similarity
 

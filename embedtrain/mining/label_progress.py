@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embedtrain.mining.names import LOG_SECONDS
 from embedtrain.progress import duration
 
 logger = logging.getLogger(__name__)
 
-LOG_SECONDS = 30.0
 BINS = 20
 # A pair's special tokens and its way through the model, in bytes of text that cost as much.
 PAIR_BYTES = 12

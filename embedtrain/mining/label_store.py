@@ -16,11 +16,10 @@ import pyarrow.parquet as pq
 
 from embedtrain.errors import UserError, describe_change
 from embedtrain.files import read_json, sha256_of_file, sha256_of_value, whole_file, write_json
+from embedtrain.mining.names import SHARD_ROWS
 
 logger = logging.getLogger(__name__)
 
-# Some minutes of a CPU's work with a small model: what a kill may cost.
-SHARD_ROWS = 10_000
 MANIFEST = "manifest.json"
 WAIT_SECONDS = 0.5
 OnChange = Literal["refuse", "restart"]

@@ -1,11 +1,12 @@
 """Which near texts may be negatives: how many, of which ranks, within which limits on their scores."""
 
 from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from embedtrain.errors import Problems, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SamplingStrategy = Literal["top", "random"]
 SAMPLING_STRATEGIES = ("top", "random")
@@ -54,8 +55,10 @@ class NegativeRules:
         limits = (self.max_score, self.min_score, self.absolute_margin, self.relative_margin)
         return any(limit is not None for limit in limits)
 
-    def highest_scores(self, positive_scores: np.ndarray) -> np.ndarray:
+    def highest_scores(self, positive_scores: "np.ndarray") -> "np.ndarray":
         """The highest score that a negative may have beside a positive of each of these scores, float64 (n,)."""
+        import numpy as np
+
         highest = np.full(len(positive_scores), np.inf if self.max_score is None else self.max_score)
         if self.absolute_margin is not None:
             highest = np.minimum(highest, positive_scores - self.absolute_margin)

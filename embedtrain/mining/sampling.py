@@ -10,8 +10,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from embedtrain.errors import Problems, UserError
-from embedtrain.mining.approximate import SearchName
 from embedtrain.mining.bm25 import bm25_top_k
+from embedtrain.mining.names import SearchName
 from embedtrain.mining.pool import Indices, Pairs, Pool, make_pool, with_ready_pairs
 from embedtrain.mining.search import pair_similarity
 from embedtrain.mining.shares import check_strategies, pairs_for_shares, strategy_names

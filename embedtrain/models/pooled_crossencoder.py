@@ -1,14 +1,13 @@
 """A cross-encoder whose scores are read from pooled tokens, as a sentence encoder's embedding is."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from embedtrain.errors import UserError
 from embedtrain.models.loading import ModelSource, load_biencoder
+from embedtrain.models.names import Pooled
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
-
-Pooled = Literal["own", "mean", "cls"]
 
 
 def make_pooled_crossencoder(

@@ -1,13 +1,10 @@
 """How an encoder makes one embedding of its tokens."""
 
-from typing import Literal
-
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
 from embedtrain.errors import UserError
-
-PoolingName = Literal["base", "cls", "mean", "max"]
+from embedtrain.models.names import PoolingName
 
 
 def set_pooling(model: SentenceTransformer, pooling: PoolingName) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from embedtrain.models.hardware import DeviceName, autocast, choose_device
+from embedtrain.models.hardware import autocast, choose_device
+from embedtrain.models.names import DeviceName
 from embedtrain.models.packing import is_packed, packed
 
 if TYPE_CHECKING:

@@ -93,7 +93,13 @@ class Run:
         return self.folder.joinpath("stages", stage, *parts)
 
     def stage(
-        self, name: str, *, inputs: Mapping[str, Any], work: Callable[[Path], None], shared: bool = False
+        self,
+        name: str,
+        *,
+        inputs: Mapping[str, Any],
+        work: Callable[[Path], None],
+        shared: bool = False,
+        title: str | None = None,
     ) -> Path:
         """Do a stage, or keep what an earlier call of the same inputs made.
 
@@ -103,11 +109,12 @@ class Run:
                 one is named and runs the stage again.
             work: Fills the empty folder that it is given; the folder takes its place only when this returns.
             shared: Whether all processes of a distributed run do it together; what the others write is thrown away.
+            title: What people are told instead of the folder's name.
 
         Returns:
             The stage's folder.
         """
-        folder = self.path(name)
+        folder, title = self.path(name), title or name
         inputs = {"embedtrain": embedtrain.__version__, **inputs}
         key = sha256_of_value(inputs)
         record = self._record(folder)
@@ -117,10 +124,10 @@ class Run:
                     work(Path(scratch))
             record = self._await(folder, key)
         elif record and record["key"] == key:
-            logger.info("%s: kept from an earlier run, nothing it depends on has changed", name)
+            logger.info("%s: kept from an earlier run, nothing it depends on has changed", title)
         else:
             if record:
-                logger.info("%s: run again, %s", name, describe_change(record["inputs"], inputs))
+                logger.info("%s: run again, %s", title, describe_change(record["inputs"], inputs))
             started = time.perf_counter()
             with whole_folder(folder) as beside:
                 work(beside)
@@ -131,7 +138,7 @@ class Run:
                     "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 }
                 write_json(beside / STAGE_RECORD, record)
-            logger.info("%s: done in %.1f s", name, record["seconds"])
+            logger.info("%s: done in %.1f s", title, record["seconds"])
         self.manifest["stages"][name] = {part: record[part] for part in ("key", "seconds", "finished", "inputs")}
         self.write_manifest()
         return folder
@@ -204,7 +211,7 @@ class Run:
                 leftover.unlink()
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, *, option: str = "--output") -> None:
     """Make the folder if needed, and raise ``UserError`` when files cannot be written to it."""
     probe = folder / f".probe.{os.getpid()}"
     try:
@@ -213,5 +220,5 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(
-            f"--output {folder}: cannot write there ({error.strerror}); expected a writable folder"
+            f"{option} {folder}: cannot write there ({error.strerror}); expected a writable folder"
         ) from None

@@ -2,6 +2,7 @@
 
 from embedtrain.report.page import (
     write_adapt_report,
+    write_data_report,
     write_evaluate_report,
     write_label_report,
     write_report,
@@ -12,6 +13,7 @@ from embedtrain.report.page import (
 
 __all__ = [
     "write_adapt_report",
+    "write_data_report",
     "write_evaluate_report",
     "write_label_report",
     "write_report",

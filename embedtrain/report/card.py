@@ -10,6 +10,7 @@ import yaml
 from embedtrain.report import markdown as md
 from embedtrain.report import wording
 from embedtrain.report.kinds import command_of, model_name
+from embedtrain.report.model_facts import ModelFacts
 from embedtrain.report.reading import RunFiles, bounds, entries, mapping, number
 
 METHODS = {
@@ -20,6 +21,8 @@ METHODS = {
 }
 # Settings that say where something lay and where it ran, not what was done.
 _NOT_THE_RECIPE = ("output", "device", "report_to", "save_every", "command")
+# A column may be called a/b.
+_NO_PATHS = ("columns",)
 _SPLITS = ("test", "dev")
 
 
@@ -44,7 +47,7 @@ class _Card:
         self.metrics = files.json("metrics.json")
         self.audit = files.json("stages/read/audit.json")
         self.command = command_of(self.config, self.metrics) or "train"
-        self.model = _ModelFacts.of(model)
+        self.model = ModelFacts.of(model)
         self.base = mapping(mapping(self.manifest.get("models")).get("base"))
 
     def text(self) -> str:
@@ -131,12 +134,13 @@ class _Card:
             if dropped:
                 what = str(finding.get("kind", "")).replace("_", " ")
                 table = md.code(md.name_only(finding.get("table", "")))
-                said.append(f"- {wording.count(dropped)} rows dropped from {table}: {md.inline(what)}")
+                noun = "row" if dropped == 1 else "rows"
+                said.append(f"- {wording.count(dropped)} {noun} dropped from {table}: {md.inline(what)}")
         return md.spaced(said)
 
     def _recipe(self) -> str:
         settings = {
-            name: md.without_paths(value)
+            name: value if name in _NO_PATHS else md.without_paths(value)
             for name, value in self.config.items()
             if name not in _NOT_THE_RECIPE and value not in (None, [], {}, "")
         }
@@ -229,24 +233,3 @@ class _Card:
 
     def _end(self) -> str:
         return f"*Written by embedtrain {md.inline(self.manifest.get('embedtrain', ''))} from the files of the run.*"
-
-
-class _ModelFacts:
-    """What the files of a model's folder say about it."""
-
-    def __init__(self, dimensions: int | None, max_length: int | None, similarity: str) -> None:
-        self.dimensions = dimensions
-        self.max_length = max_length
-        self.similarity = similarity
-
-    @classmethod
-    def of(cls, model: Path) -> "_ModelFacts":
-        files = RunFiles(model)
-        pooling = files.json("1_Pooling/config.json")
-        dimensions = pooling.get("embedding_dimension") or pooling.get("word_embedding_dimension")
-        length = files.json("sentence_bert_config.json").get("max_seq_length")
-        length = length or files.json("tokenizer_config.json").get("model_max_length")
-        similarity = files.json("config_sentence_transformers.json").get("similarity_fn_name") or "cosine"
-        # Tokenizers without a limit of their own say so by a number that no text reaches.
-        reads = int(length) if wording.is_number(length) and length < 10**7 else None
-        return cls(dimensions if isinstance(dimensions, int) else None, reads, md.inline(similarity))

@@ -46,7 +46,7 @@ def results(run: Path) -> Section:
                 "groups": [
                     (
                         "Score",
-                        [Column(label if label[1:2].isupper() else wording.capital(label), "main", "score", "ci95")],
+                        [Column(wording.capital(label), "main", "score", "ci95")],
                     )
                 ],
                 "plot": plots.model_intervals(dots, axis=label, name=f"intervals-{at}") if dots else None,

@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -13,6 +14,7 @@ from embedtrain.files import write_text
 from embedtrain.report import (
     adapt_sections,
     augsbert_sections,
+    data_sections,
     evaluate_sections,
     label_sections,
     runs_sections,
@@ -122,6 +124,24 @@ def write_runs_report(rows: Sequence[RunRow], page: Path) -> Path:
     """
     shown = runs_sections.overview(rows, page.parent)
     return _render("runs.html", page, name=page.resolve().parent.name, **shown)
+
+
+def write_data_report(
+    found: Mapping[str, Any], page: Path, *, to_do: Sequence[str], options: Mapping[str, Any], version: str
+) -> Path:
+    """Write the page of an audited table.
+
+    Args:
+        found: What ``embedtrain audit`` found.
+        page: The file to write.
+        to_do: Sentences on what should be done about it, which stand first.
+        options: Of the audit, by name.
+        version: Of this program.
+
+    Returns:
+        ``page``.
+    """
+    return _render("data.html", page, version=version, **data_sections.overview(found, to_do=to_do, options=options))
 
 
 def _write(run: Path, template: str, parts: Mapping[str, Callable[[Path], Section]]) -> Path:

@@ -22,9 +22,11 @@ METRICS = {
     "spearman": ("Spearman", "ci95"),
     "pearson": ("Pearson", "pearson_ci95"),
     "accuracy_at_1": ("Accuracy at 1", ""),
+    "map_at_100": ("MAP@100", "map_at_100_ci95"),
+    "mrr_at_10": ("MRR@10", "mrr_at_10_ci95"),
 }
 # Where a split's figures say over how many rows they are.
-COUNTS = ("rows", "pairs")
+COUNTS = ("rows", "pairs", "queries")
 
 
 @dataclass
@@ -90,6 +92,7 @@ def measured_models(rows: list[dict[str, Any]], metrics: Mapping[str, Any]) -> d
         "plot_title": None,
         "label": None,
         "pairs": {split: _rows_measured(rows, split) for split in SPLITS},
+        "asks": {split: any("queries" in row[split] for row in rows) for split in SPLITS},
         "has_test": "test" in deciding,
     }
     split = "test" if "test" in deciding else "dev"

@@ -90,8 +90,8 @@ def printable(value: object, length: int = 400) -> str:
 
 
 def capital(text: str) -> str:
-    """A text as it stands at the beginning of a sentence."""
-    return text[:1].upper() + text[1:]
+    """A text as it stands at the beginning of a sentence; names such as nDCG stay as they are."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 def language(value: object) -> str:

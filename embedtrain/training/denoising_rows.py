@@ -11,7 +11,8 @@ from torch import Tensor
 
 from embedtrain.data.masking import masked_tokens
 from embedtrain.data.noise import Noise, Ragged
-from embedtrain.data.words import WordsName, word_starts
+from embedtrain.data.noise_kinds import WordsName
+from embedtrain.data.words import word_starts
 from embedtrain.training.tokens import CHUNK_ROWS, TokenTable
 
 # A token that begins a word carries this bit in the file; no vocabulary reaches it.

@@ -20,8 +20,9 @@ class TaughtRows:
     embeddings: np.ndarray
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Of some rows, float32 (rows, columns, teacher_dim)."""
-        return self.embeddings[self.numbers[rows]].astype(np.float32, copy=False)
+        """Of some rows, float32 (rows, columns, teacher_dim); of a table with one column (rows, teacher_dim)."""
+        numbers = self.numbers[rows]
+        return self.embeddings[numbers[:, 0] if numbers.shape[1] == 1 else numbers].astype(np.float32, copy=False)
 
 
 class TaughtTexts:
@@ -39,7 +40,7 @@ class TaughtTexts:
         self.embeddings = embeddings
 
     def of(self, table: pd.DataFrame) -> TaughtRows:
-        """The embeddings of every text of a table, (rows, columns).
+        """The embeddings of every text of a table that holds nothing but text columns.
 
         Raises:
             ValueError: The teacher has not seen one of the texts.

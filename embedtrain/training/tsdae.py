@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from embedtrain.data.noise import Noise
-from embedtrain.data.words import WordsName
+from embedtrain.data.noise_kinds import WordsName
 from embedtrain.losses import DenoisingLoss
 from embedtrain.models.decoders import Decoder, decoder_for
 from embedtrain.models.hardware import autocast

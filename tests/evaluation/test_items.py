@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn.metrics import average_precision_score, f1_score
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score, matthews_corrcoef
 
 from embedtrain.errors import UserError
-from embedtrain.evaluation.items import Items, mean_of
+from embedtrain.evaluation.classification import mean_of_estimates
+from embedtrain.evaluation.items import OF_TRAININGS, Items
 from embedtrain.evaluation.kept_items import INDEX, ONLY_PART, KeptScore, PartItems, keep_scores, read_index
 from embedtrain.evaluation.resampling import resample_counts
 
@@ -25,6 +26,12 @@ def made(measure, seed=0, number=NUMBER):
     if measure == "macro f1":
         said = [np.where(rng.random(number) < 0.6, gold, rng.integers(0, 6, number)) for _ in range(3)]
         return Items(measure, "examples", {"gold": gold, **{f"predicted_{n}": one for n, one in enumerate(said)}})
+    if measure in ("accuracy", "matthews", "f1 and accuracy"):
+        gold = (gold > 2).astype(float)
+        said = np.where(rng.random(number) < 0.7, gold, 1 - gold)
+        return Items(measure, "rows", {"gold": gold, "predicted_0": said})
+    if measure == "pearson and spearman":
+        return Items(measure, "rows", {"gold": gold, "predicted_0": gold + rng.normal(size=number)})
     return Items(measure, "pairs", {"prediction": gold + rng.normal(size=number), "gold": gold})
 
 
@@ -46,6 +53,15 @@ def test_weighted_means_are_drawn_with_their_weights():
     assert np.allclose(estimate.resampled, expected, atol=1e-12)
 
 
+PLAIN = {
+    "accuracy": accuracy_score,
+    "f1": f1_score,
+    "matthews": matthews_corrcoef,
+    "pearson": lambda gold, said: stats.pearsonr(gold, said).statistic,
+    "spearman": lambda gold, said: stats.spearmanr(gold, said).statistic,
+}
+
+
 def plain(items, rows):
     """The score of some rows, by other libraries."""
     columns = {name: values[rows] for name, values in items.columns.items()}
@@ -57,11 +73,13 @@ def plain(items, rows):
     if items.measure == "macro f1":
         said = [one for name, one in columns.items() if name != "gold"]
         return np.mean([f1_score(gold, one, average="macro") for one in said])
+    if measure_of_trainings := OF_TRAININGS.get(items.measure):
+        return np.mean([PLAIN[metric](gold, columns["predicted_0"]) for metric in measure_of_trainings])
     correlate = stats.spearmanr if items.measure == "spearman" else stats.pearsonr
     return correlate(columns["prediction"], gold).statistic
 
 
-MEASURES = ["mean", "spearman", "pearson", "average precision", "macro f1"]
+MEASURES = ["mean", "spearman", "pearson", "average precision", "macro f1", *OF_TRAININGS]
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -89,6 +107,20 @@ def test_macro_f1_is_scikit_learns(gold, seed):
     assert items.score == pytest.approx(f1_score(gold, said, average="macro", zero_division=0))
 
 
+def test_several_trainings_are_drawn_with_the_rows():
+    gold = np.arange(NUMBER) % 2.0
+    said = {f"predicted_{n}": np.where(np.arange(NUMBER) % (n + 3), gold, 1 - gold) for n in range(3)}
+    each = [Items("accuracy", "rows", {"gold": gold, "predicted_0": one}) for one in said.values()]
+    together = Items("accuracy", "rows", {"gold": gold, **said})
+    assert together.score == pytest.approx(np.mean([one.score for one in each]))
+    alone = [one.estimate(samples=300, seed=1) for one in each]
+    drawn = together.estimate(samples=300, seed=1)
+    assert np.std(drawn.resampled) > np.std(np.mean([one.resampled for one in alone], axis=0))
+    # No training is more than another: all come from the same rows in each resample.
+    low, high = (of([one.resampled for one in alone], axis=0) for of in (np.min, np.max))
+    assert ((drawn.resampled >= low - 1e-12) & (drawn.resampled <= high + 1e-12)).all()
+
+
 def test_a_task_is_the_mean_of_its_parts():
     parts = {
         ("test", "de"): made("spearman", 1),
@@ -96,7 +128,7 @@ def test_a_task_is_the_mean_of_its_parts():
         ("dev", "zh"): made("mean", 3, 9),
     }
     estimates = [one.estimate(samples=40, seed=0) for one in parts.values()]
-    mean = mean_of(estimates)
+    mean = mean_of_estimates(estimates)
     assert mean.value == pytest.approx(np.mean([one.value for one in estimates]))
     assert mean.resampled == pytest.approx(np.mean([one.resampled for one in estimates], axis=0))
 
@@ -104,6 +136,7 @@ def test_a_task_is_the_mean_of_its_parts():
 def test_what_cannot_be_resampled():
     assert made("spearman", number=3).can_be_resampled
     assert not made("spearman", number=2).can_be_resampled
+    assert not made("pearson and spearman", number=2).can_be_resampled
     assert not Items("mean", "queries", {"value": np.array([1.0])}).can_be_resampled
     assert not Items("mean", "queries", {"value": np.array([1.0, np.nan])}).can_be_resampled
     with pytest.raises(ValueError, match="measure must be one of"):

@@ -151,6 +151,21 @@ def test_several_text_columns_are_one_batch(wrapped):
     torch.testing.assert_close(weight.grad, joined[0].detach().T @ expected_gradient)
 
 
+@pytest.mark.parametrize("shape", [(5, 3), (5, 3, 3), (5,), (4, 2, 3)])
+def test_several_text_columns_with_targets_of_another_number_are_a_mistake(shape):
+    message = rf"takes target of shape \(batch, columns, ...\) = \(5, 2, ...\) .* found \({shape[0]},"
+    with pytest.raises(ValueError, match=message):
+        call_loss(SimilarityDistillationLoss(), [draw((5, 6), 0), draw((5, 6), 1)], [torch.ones(shape)])
+
+
+def test_a_text_that_is_there_twice_teaches_nothing_by_itself():
+    embedding, target = taught(4, 5, 3, dtype=torch.float64)
+    twice = embedding.detach()[[0, 0]].requires_grad_()
+    value, (gradient,) = value_and_grads(SimilarityDistillationLoss(), twice, target[[0, 0]])
+    assert value.item() == pytest.approx(0, abs=1e-20)
+    assert gradient.abs().max() < 1e-10
+
+
 def test_it_works_inside_what_goes_around_losses():
     columns, targets = [draw((5, 6), 0), draw((5, 6), 1)], draw((5, 2, 3), 2).detach()
     whole = call_loss(SimilarityDistillationLoss(), columns, [targets])

@@ -8,7 +8,8 @@ import torch
 from embedtrain.errors import UserError
 from embedtrain.models import loading
 from embedtrain.models.hardware import choose_device, choose_precision
-from embedtrain.models.loading import DEFAULT_MODEL, load_biencoder, load_crossencoder, resolve_model
+from embedtrain.models.loading import load_biencoder, load_crossencoder, resolve_model
+from embedtrain.models.names import DEFAULT_MODEL
 
 bundled = pytest.mark.skipif(
     importlib.util.find_spec(loading.BUNDLED_PACKAGE) is None, reason="the bundled-model extra is not installed"

@@ -4,16 +4,20 @@ import dataclasses
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import SAMPLES, build_tiny_model
 from safetensors.torch import load_file
 from scipy.stats import spearmanr
 
+from embedtrain.cli import main
 from embedtrain.errors import UserError
 from embedtrain.evaluation.sts import cosine_of_pairs
 from embedtrain.mining.combining import Combination
@@ -28,11 +32,13 @@ from embedtrain.pipelines.augsbert.pipeline import augsbert
 from embedtrain.pipelines.augsbert.reading import read
 from embedtrain.pipelines.augsbert.taught import taught_texts
 from embedtrain.pipelines.augsbert.workspace import Workspace
+from embedtrain.pipelines.mine import encoding
 from embedtrain.pipelines.run import Run
 from embedtrain.training.keeper import Keeper
 from embedtrain.training.settings import TrainingSettings
 
 SHORT = TrainingSettings(batch_size=16, min_steps=12, epochs=0.1, evaluations=3, patience=0, learning_rate=1e-3)
+SIDES = ("sentence1", "sentence2")
 STILL = TrainingSettings(batch_size=16, min_steps=1, epochs=0.01, evaluations=1, patience=0, learning_rate=1e-12)
 
 
@@ -143,11 +149,12 @@ def test_a_bi_encoder_of_another_base_is_the_default_and_teaches_every_similarit
     assert "silver_only" in result.metrics["seconds"]
     scored = stage(result, "label", "scored.parquet")
     texts, embeddings = stage(result, "embed_bi_encoder", "texts.parquet")["text"].tolist(), embedded(result)
-    assert sorted(texts) == sorted({*scored["sentence1"], *scored["sentence2"]})
+    dev = stage(result, "read", "dev.parquet")
+    assert sorted(texts) == sorted({text for table in (scored, dev) for side in SIDES for text in table[side]})
     model = load_biencoder(resolve_model(str(result.report.parent / "stages/teacher_bi_encoder/model")), device="cpu")
     np.testing.assert_allclose(embeddings, model.encode(texts, normalize_embeddings=True), atol=1e-5)
     rows = {text: row for row, text in enumerate(texts)}
-    pairs = [[rows[text] for text in scored[side]] for side in ("sentence1", "sentence2")]
+    pairs = [[rows[text] for text in scored[side]] for side in SIDES]
     cosines = (embeddings[pairs[0]] * embeddings[pairs[1]]).sum(axis=1)
     np.testing.assert_allclose(stage(result, "label_bi_encoder", "scores.parquet")["score"], cosines, atol=1e-5)
     assert not (result.report.parent / "embeddings").exists()
@@ -162,6 +169,29 @@ def test_students_come_nearer_to_the_teachers_similarities(options):
     result = augsbert(changed(options, teacher=None, distillation=longer, bi_encoder_training=STILL))
     losses = [each["loss"] for each in stage(result, "silver_only", "history.json")["steps"]]
     assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
+
+
+def test_the_weights_that_agree_most_with_the_teacher_are_kept_whatever_the_scores_of_dev_say(options, files, tmp_path):
+    """Dev pairs that are all alike but one cannot tell a student that has learnt from one that has not."""
+    flat = pd.read_csv(files["dev"], sep="\t", quoting=3)
+    flat["score"] = [5.0] + [0.0] * (len(flat) - 1)
+    flat.to_csv(tmp_path / "dev.tsv", sep="\t", index=False, quoting=3)
+    longer = dataclasses.replace(SHORT, min_steps=40)
+    asked = changed(options, teacher=None, distillation=longer, dev=str(tmp_path / "dev.tsv"), calibration="none")
+    result = augsbert(changed(asked, output=str(tmp_path / "run")))
+    history = stage(result, "silver_only", "history.json")
+    agreement = {entry["step"]: entry["agreement"] for entry in history["evaluations"]}
+    assert history["best_step"] == max(agreement, key=agreement.get) > 0
+    assert agreement[history["best_step"]] > agreement[0] + 0.05
+    dev, texts = stage(result, "read", "dev.parquet"), stage(result, "embed_bi_encoder", "texts.parquet")["text"]
+    dev_texts = list(dict.fromkeys(dev[list(SIDES)].to_numpy().ravel()))
+    teacher = embedded(result)[[texts.tolist().index(text) for text in dev_texts]]
+    model = load_biencoder(resolve_model(str(result.report.parent / "stages/silver_only/model")), device="cpu")
+    student = model.encode(dev_texts, normalize_embeddings=True)
+    upper = np.triu_indices(len(dev_texts), k=1)
+    expected = np.corrcoef((teacher @ teacher.T)[upper], (student @ student.T)[upper])[0, 1]
+    assert agreement[history["best_step"]] == pytest.approx(expected, abs=1e-4)
+    assert "follow the teacher" in result.report.read_text(encoding="utf-8")
 
 
 def test_the_similarities_of_several_members_are_averaged(options):
@@ -203,6 +233,7 @@ def test_a_cross_encoder_cannot_teach_the_similarities_of_a_batch(options):
     thresholds = {"positive_threshold": 0.5, "negative_threshold": 0.4}
     with pytest.raises(UserError, match=r"needs a teacher that embeds each text") as error:
         augsbert(changed(options, silver_targets="batch", **thresholds))
+    assert "--teacher ensemble --teacher-members bi-encoder student, or --silver-targets pairs" in str(error.value)
     assert "--silver-targets batch with both thresholds" in str(error.value)
 
 
@@ -442,10 +473,12 @@ def test_labelling_that_was_cut_off_goes_on_behind_its_last_shard(options, tmp_p
     assert not (tmp_path / "run" / "labels").exists()
 
 
-@pytest.mark.parametrize("name", ["gold_only", "teacher_cross_encoder"])
+@pytest.mark.parametrize("name", ["gold_only", "teacher_cross_encoder", "silver_only"])
 def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint(options, tmp_path, monkeypatch, caplog, name):
     longer = dataclasses.replace(SHORT, min_steps=30, evaluations=6)
-    elsewhere = changed(options, student=longer, teacher_training=longer, output=str(tmp_path / "run"))
+    lengths = {"student": SHORT if name == "silver_only" else longer, "teacher_training": longer}
+    teacher = "bi-encoder" if name == "silver_only" else "cross-encoder"
+    elsewhere = changed(options, **lengths, distillation=longer, teacher=teacher, output=str(tmp_path / "run"))
     real = Keeper.on_save
 
     def cut_off(self, args, state, control, **more):
@@ -467,10 +500,79 @@ def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint(options, tmp_pa
     assert {model: scores["test"] for model, scores in finished.metrics["models"].items()} == {
         model: scores["test"] for model, scores in uncut.metrics["models"].items()
     }
+    first, second = (weights(result.report.parent / "stages" / name) for result in (finished, uncut))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_embedding_that_was_cut_off_goes_on_behind_its_last_shard(options, tmp_path, monkeypatch):
+    asked = changed(options, teacher="bi-encoder")
+    whole = embedded(augsbert(asked))
+    real, made = encoding.load_encoder, []
+    monkeypatch.setattr(encoding, "SHARD_ROWS", 16)
+
+    def cut_off(source, device, precision, *, after=None):
+        encode = real(source, device, precision)
+
+        def counted(texts):
+            if len(made) == after:
+                raise Killed
+            made.append(len(texts))
+            return encode(texts)
+
+        return counted
+
+    elsewhere = changed(asked, output=str(tmp_path / "run"))
+    monkeypatch.setattr(encoding, "load_encoder", partial(cut_off, after=2))
+    with pytest.raises(Killed):
+        augsbert(elsewhere)
+    assert made == [16, 16]
+    monkeypatch.setattr(encoding, "load_encoder", cut_off)
+    finished = embedded(augsbert(elsewhere))
+    assert sum(made) == len(whole)
+    np.testing.assert_allclose(finished, whole, atol=1e-6)
+    assert not (tmp_path / "run" / "embeddings").exists()
 
 
 @pytest.mark.timeout(400)
-def test_two_processes_train_and_share_the_labelling(tiny_model, tmp_path):
+def test_two_processes_learn_similarities_as_one_does_with_twice_the_batch(files, tiny_model, other_model, tmp_path):
+    still = {name: without_dropout(folder, tmp_path / name) for name, folder in (("b", tiny_model), ("t", other_model))}
+
+    def words(output, batch_size):
+        given = ["augsbert", "--gold", files["gold"], "--dev", files["dev"], "--test", files["test"], "--device", "cpu"]
+        given += ["--unlabeled", files["sentences"], "--score-range", "0", "5", "--precision", "fp32"]
+        given += ["--base", still["b"], "--teacher-base", still["t"], "--output", str(tmp_path / output)]
+        given += ["--silver-limit", "80", "--bootstrap-samples", "100"]
+        for group, steps in (("student", 2), ("bi-encoder-training", 2), ("distillation", 8)):
+            given += [f"--{group}.min-steps", str(steps), f"--{group}.epochs", "0.001", f"--{group}.evaluations", "2"]
+            given += [f"--{group}.batch-size", str(batch_size), f"--{group}.learning-rate", "1e-3"]
+        return given
+
+    assert main(words("one", 16)) == 0
+    starter = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "embedtrain")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*starter, *words("two", 8)], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in ("gold_only", "teacher_bi_encoder", "silver_only", "augmented"):
+        one, two = (tmp_path / run / "stages" / name for run in ("one", "two"))
+        losses = [[each["loss"] for each in json.loads((f / "history.json").read_text())["steps"]] for f in (one, two)]
+        np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+        first, second = weights(one), weights(two)
+        for key, value in first.items():
+            torch.testing.assert_close(second[key], value, atol=1e-4, rtol=0)
+
+
+def without_dropout(folder, target):
+    """Two processes draw different dropout: none for comparing them."""
+    shutil.copytree(folder, target)
+    file = target / "config.json"
+    config = {**json.loads(file.read_text()), "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    file.write_text(json.dumps(config))
+    return str(target)
+
+
+@pytest.mark.timeout(400)
+def test_two_processes_train_train_and_share_the_labelling(tiny_model, tmp_path):
     words = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "embedtrain"),
         *("augsbert", "--gold", str(SAMPLES / "en_gold.tsv"), "--test", str(SAMPLES / "en_test.tsv")),

@@ -2,6 +2,7 @@
 
 import html
 import json
+import logging
 
 import numpy as np
 import pandas as pd
@@ -95,7 +96,9 @@ def test_an_encoder_learns_easy_tasks_and_everything_is_kept(tiny_model, tmp_pat
     assert not (output / "checkpoints").exists()
 
 
-def test_what_is_done_is_not_done_again_until_something_changes(tiny_model, data, tmp_path, trained):
+def test_what_is_done_is_not_done_again_until_something_changes(tiny_model, data, tmp_path, trained, caplog):
+    caplog.set_level(logging.INFO, logger="embedtrain")
+
     def run(**more):
         trained.clear()
         found = evaluate_glue(options(tiny_model, data, output=str(tmp_path / "out"), **more))
@@ -111,7 +114,10 @@ def test_what_is_done_is_not_done_again_until_something_changes(tiny_model, data
     lines = (data / "CoLA" / "dev.tsv").read_text(encoding="utf-8").splitlines()
     (data / "CoLA" / "dev.tsv").write_text("\n".join([*lines[1:], lines[0]]) + "\n", encoding="utf-8")
     assert run()[0] == ["CoLA"]
+    caplog.clear()
     assert run(pooling="cls", tasks=["STS-B"])[0] == ["STS-B"]
+    # People are told of models and tasks, not of folders.
+    assert "glue, st, STS-B, seed42: run again, pooling changed from own to cls" in caplog.messages
 
 
 def test_a_run_that_was_cut_off_goes_on_and_ends_as_if_it_had_not_been(tiny_model, data, tmp_path, monkeypatch, caplog):
@@ -153,6 +159,36 @@ def test_several_models_and_seeds_are_compared_on_the_same_rows(tiny_model, othe
     for one in found["differences"]:
         scores = [found["main"][name][one["data"]]["score"] for name in names]
         assert one["difference"] == pytest.approx(scores[0] - scores[1])
+
+
+def test_folders_are_compared_by_the_rows_they_keep(tiny_model, other_model, data, tmp_path, capsys, monkeypatch):
+    found = {}
+    for name, model, more in (
+        ("one", tiny_model, {}),
+        ("two", other_model, {"seeds": 2}),
+        ("three", tiny_model, {"tasks": ["MNLI"], "max_dev_rows": 12}),
+    ):
+        given = options(model, data, output=str(tmp_path / name), **more)
+        found[name] = evaluate_glue(given).metrics["main"][str(model)]
+    monkeypatch.setattr(glue, "make_pooled_crossencoder", None)
+    capsys.readouterr()
+    runs = [str(tmp_path / name) for name in found]
+    assert main(["compare", *runs, "--output", str(tmp_path / "out"), "--bootstrap-samples", "200"]) == 0
+    shown = capsys.readouterr().out
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    pairs = [(one["first"], one["second"], one["data"]) for one in metrics["differences"]]
+    # The tiny model stands in two folders, and twelve rows of MNLI are not all of them.
+    assert pairs == [(runs[0], str(other_model), task) for task in ("CoLA", "STS-B", "MNLI")]
+    for one in metrics["differences"]:
+        task = one["data"]
+        expected = found["one"][task]["score"] - found["two"][task]["score"]
+        assert one["difference"] == pytest.approx(expected)
+        low, high = one["ci95"]
+        assert low <= expected <= high
+    assert metrics["data"]["MNLI"] == {"type": "GLUE", "items": "40 rows or 24 rows", "metric": "accuracy"}
+    assert metrics["data"]["STS-B"]["metric"] == "Pearson and Spearman"
+    assert "MNLI: not the same data" in shown
+    assert (tmp_path / "out" / "report.html").is_file()
 
 
 def test_rows_that_are_drawn_and_rows_that_choose_are_told(tiny_model, data):

@@ -77,6 +77,18 @@ def test_a_teacher_is_warned_about_unless_it_is_better_than_what_gold_alone_make
     assert "likely to hurt" in teacher_warning("x", 0.55, 0.8, zero_shot_dev=0.6)
 
 
+@pytest.mark.parametrize(
+    ("teacher", "option"),
+    [
+        ("cross-encoder + student", "--teacher-training.epochs"),
+        ("2 cross-encoders", "--teacher-training.epochs"),
+        ("bi-encoder + student", "--bi-encoder-training.epochs"),
+    ],
+)
+def test_the_training_that_may_help_is_the_teachers_own(teacher, option):
+    assert f"more {option} may help" in teacher_warning(teacher, 0.5, 0.6, zero_shot_dev=0.4)
+
+
 def test_the_winner_is_chosen_by_dev_even_when_test_says_otherwise():
     table = predictions(zero_shot=0.6, teacher=0.3, gold_only=0.1, augmented=0.5)
     dev = table["split"] == "dev"

@@ -1,6 +1,7 @@
 """``embedtrain mine`` on a tiny model and part of the sample data: new pairs, hard negatives, tuples out of scores."""
 
 import dataclasses
+import importlib.util
 import json
 import logging
 from pathlib import Path
@@ -10,10 +11,13 @@ import pandas as pd
 import pytest
 import torch
 from conftest import SAMPLES
+from label_models import save_cross_encoder
 
 from embedtrain.cli import main
 from embedtrain.data.folding import fold_text
 from embedtrain.mining.sampling import sample_pairs
+from embedtrain.pipelines.mine import pairs as pairs_stage
+from embedtrain.pipelines.mine import scoring
 from embedtrain.pipelines.mine.options import MineOptions
 from embedtrain.pipelines.mine.pipeline import mine
 
@@ -164,9 +168,63 @@ def test_shares_of_a_limit(options):
     assert sum(count for names, count in result.sampled_by.items() if "random" in names) == 30
 
 
-def test_kde_asks_the_teacher_and_survives_a_cut(options, teacher, monkeypatch, caplog):
-    from embedtrain.pipelines.mine import scoring
+@pytest.fixture(scope="module")
+def raw_teacher(tiny_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("raw_teacher") / "model"
+    return save_cross_encoder(tiny_model.parent / "hf", folder, activation=torch.nn.Identity(), spread=2)
 
+
+def test_kde_brings_raw_outputs_onto_golds_scale_by_a_sigmoid(options, raw_teacher, monkeypatch):
+    given = []
+    sampled = pairs_stage.sample_pairs
+    monkeypatch.setattr(pairs_stage, "sample_pairs", lambda *a, score, **k: sampled(*a, **k, score=kept(score, given)))
+    asking = dataclasses.replace(options, strategy=["kde"], limit=20, labelled_pairs=100, teacher=[raw_teacher])
+    found = pd.read_parquet(mine(dataclasses.replace(asking, sigmoid=True)).table)
+    assert 0 < len(found) <= 20
+    scores = np.concatenate(given)
+    assert 0 < scores.min() < scores.max() - 0.2 < scores.max() < 1
+
+
+def kept(score, given):
+    def scored(*texts):
+        given.append(score(*texts))
+        return given[-1]
+
+    return scored
+
+
+def test_limits_on_hard_negatives_are_on_what_the_sigmoid_gives(options, files, raw_teacher):
+    asked = dataclasses.replace(
+        options, hard_negatives=True, positives=files["triplets"], num_negatives=1, output_scores=True, known=[]
+    )
+    asked = dataclasses.replace(asked, teacher=[raw_teacher], gold=None, relative_margin=None, max_score=0.7)
+    with_sigmoid = mine(dataclasses.replace(asked, sigmoid=True)).to_frame()
+    raw = mine(dataclasses.replace(asked, output=options.output + "_raw")).to_frame()
+    assert with_sigmoid["positive_score"].between(0, 1).all()
+    assert with_sigmoid["negative_1_score"].max() <= 0.7
+    assert raw["positive_score"].max() > 1
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+@pytest.mark.timeout(300)
+def test_kde_on_ray_finds_the_same_pairs(options, raw_teacher, monkeypatch):
+    monkeypatch.setattr(scoring, "SHARD_ROWS", 64)
+    asking = dataclasses.replace(
+        options, strategy=["kde", "semantic", "bm25"], limit=60, labelled_pairs=200, teacher=[raw_teacher], sigmoid=True
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        here = mine(dataclasses.replace(asking, output=options.output + "_local")).to_frame()
+        there = mine(dataclasses.replace(asking, engine="ray")).to_frame()
+    finally:
+        torch.set_num_threads(before)
+    assert here["sampled_by"].str.contains("kde").any()
+    pd.testing.assert_frame_equal(there, here)
+
+
+def test_kde_asks_the_teacher_and_survives_a_cut(options, teacher, monkeypatch, caplog):
     caplog.set_level(logging.INFO, logger="embedtrain")
     asking = dataclasses.replace(
         options, strategy=["kde"], limit=40, labelled_pairs=200, teacher=[teacher], calibrate=True

@@ -7,6 +7,9 @@ import pytest
 from conftest import SAMPLES
 
 from embedtrain.cli import main
+from embedtrain.pipelines.label.teachers import read_teacher
+from embedtrain.pipelines.mine.checks import warn_about_teachers
+from embedtrain.pipelines.mine.options import MineOptions
 
 GOLD, DEV = (str(SAMPLES / f"en_{name}.tsv") for name in ("gold", "dev"))
 SENTENCES = str(SAMPLES / "en_sentences.txt")
@@ -159,11 +162,32 @@ def test_a_teacher_that_does_not_fit_is_refused(run, tiny_model, tmp_path):
     code, shown = run(*asking, raw, raw)
     assert code == 2
     assert "its files ask for raw outputs" in shown
-    assert "--calibrate" in shown
+    assert "--sigmoid or --calibrate" in shown
     assert "is given twice" in shown
     code, shown = run(*asking, saved_crossencoder(tiny_model, tmp_path / "three", outputs=3))
     assert code == 2
     assert "classifier with 3 outputs" in shown
+
+
+def test_what_limits_on_hard_negatives_are_compared_with_is_said(tiny_model, tmp_path, caplog):
+    import torch
+
+    raw = saved_crossencoder(tiny_model, tmp_path / "raw", activation=torch.nn.Identity())
+    scaled = saved_crossencoder(tiny_model, tmp_path / "scaled")
+
+    def said(*teachers, **values):
+        caplog.clear()
+        options = MineOptions(output="o", hard_negatives=True, teacher=list(teachers), **values)
+        warn_about_teachers(options, [read_teacher(name) for name in teachers])
+        return "\n".join(caplog.messages)
+
+    caplog.set_level(logging.WARNING, logger="embedtrain")
+    assert said(scaled) == said(raw, sigmoid=True) == said(raw, scaled, sigmoid=True) == ""
+    assert "raw outputs, with which margins and limits are then compared; --sigmoid" in said(raw)
+    assert "averaged as they are, on scales of their own" in said(raw, scaled)
+    assert "averaged as they are" in said(scaled, str(tiny_model))
+    assert "--sigmoid has no effect: no teacher's files" in said(scaled, sigmoid=True)
+    assert "--sigmoid has no effect without --teacher" in said(sigmoid=True)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +195,7 @@ def test_a_teacher_that_does_not_fit_is_refused(run, tiny_model, tmp_path):
     [
         (["--teacher", "x", "--labelled-pairs", "5"], ["--teacher has no effect without --strategy kde"]),
         (["--labelled-pairs", "5"], ["--labelled-pairs has no effect without --strategy kde"]),
+        (["--sigmoid"], ["--sigmoid has no effect without --strategy kde"]),
         (["--pairs", GOLD], ["--pairs has no effect without --strategy cross-domain"]),
         (["--positives", TRIPLETS], ["--positives has no effect without --hard-negatives"]),
         (["--num-negatives", "2"], ["--num-negatives has no effect without --hard-negatives or --scored"]),
@@ -187,6 +212,13 @@ def test_options_without_effect_are_said(run, caplog, monkeypatch, words, expect
     assert code == 0
     for part in expected:
         assert any(part in message for message in caplog.messages)
+
+
+def test_ray_within_torchrun_is_refused(run, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, shown = run(*POOL, "--engine", "ray")
+    assert code == 2
+    assert "--engine ray under torchrun or accelerate" in shown
 
 
 def test_without_faiss_or_ray_the_command_to_install_them_is_given(run, monkeypatch):

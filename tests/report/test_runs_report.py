@@ -1,7 +1,5 @@
 import json
 import re
-import shutil
-import subprocess
 
 import pandas as pd
 import pytest
@@ -15,9 +13,9 @@ from pages import drawn_in, text_of
 
 from embedtrain.cli import main
 from embedtrain.errors import UserError
-from embedtrain.pipelines.reporting import ReportOptions, report
+from embedtrain.pipelines.report.options import ReportOptions
+from embedtrain.pipelines.report.pipeline import report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PAIRS = pd.DataFrame({"sentence1": ["a", "b", "c"], "sentence2": ["d", "e", "f"], "score": [0.1, 0.5, 0.9]})
 
 
@@ -126,24 +124,3 @@ def test_mistakes_are_told_together(runs, capsys):
         said = capsys.readouterr().err
         assert "Traceback" not in said
         assert said.count("  - ") == 1
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs a browser")
-def test_in_a_browser_the_table_sorts_and_nothing_of_the_users_runs(runs, tmp_path):
-    page = report(ReportOptions(runs=[str(runs / "*")])).page
-    text = page.read_text(encoding="utf-8")
-    # The policy allows no other script: the test's click is put into the page's own.
-    click = 'document.querySelectorAll("th button.sort")[2].click(); document.title = "sorted";'
-    text = re.sub(r"<meta http-equiv[^>]*>", "", text).replace("</script>", f"{click}</script>")
-    probe = tmp_path / "probe.html"
-    probe.write_text(text, encoding="utf-8")
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    shown = subprocess.run(
-        [*command, "--dump-dom", probe.as_uri()], capture_output=True, text=True, timeout=120, check=True
-    ).stdout
-    assert "<title>sorted</title>" in shown
-    body = re.search(r"<table class=\"plain runs\".*?</table>", shown, flags=re.DOTALL)[0]
-    scores = [float(value) for value in re.findall(r'class="whole" data-value="([\d.]+)"', body)]
-    assert len(scores) > 2
-    assert scores == sorted(scores)
-    assert 'aria-sort="ascending"' in body

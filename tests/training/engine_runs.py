@@ -16,11 +16,18 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from embedtrain.data.noise import Noise
-from embedtrain.losses import CoSENTLoss, CosineSimilarityLoss, MultipleNegativesRankingLoss, SoftmaxLoss
+from embedtrain.losses import (
+    CoSENTLoss,
+    CosineSimilarityLoss,
+    MultipleNegativesRankingLoss,
+    SimilarityDistillationLoss,
+    SoftmaxLoss,
+)
 from embedtrain.training.biencoder import scored, train_tasks
 from embedtrain.training.engine import Engine
 from embedtrain.training.settings import EngineSettings, TrainingSettings
 from embedtrain.training.tasks import Task
+from embedtrain.training.taught import TaughtTexts
 from embedtrain.training.tsdae import train_tsdae
 
 WORDS = ["reset", "device", "password", "order", "refund", "login", "update", "phone", "cable", "battery", "screen"]
@@ -42,6 +49,10 @@ def task_of(loss, rows):
     texts = rows[["sentence1", "sentence2"]]
     if loss == "mnrl":
         return Task("pairs", texts, MultipleNegativesRankingLoss(), batches="unique")
+    if loss == "similarities":
+        distinct = pd.unique(texts.to_numpy(dtype=object).ravel())
+        taught = TaughtTexts(distinct, np.random.default_rng(2).normal(size=(len(distinct), 7)).astype(np.float32))
+        return Task("pairs", texts, SimilarityDistillationLoss(), batches="unique", taught=taught)
     if loss == "softmax":
         # Other weights in each process: the first one's are those that count.
         torch.manual_seed(int(os.environ.get("RANK", "0")))

@@ -58,7 +58,7 @@ def weights_equal(first, second):
 # Resuming
 
 
-@pytest.mark.parametrize("loss", ["cosine", "mnrl"])
+@pytest.mark.parametrize("loss", ["cosine", "mnrl", "similarities"])
 def test_a_run_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(tiny_model, tmp_path, loss):
     kill_at = int(np.random.default_rng().integers(4, STEPS))
     whole = script(tiny_model, "-", tmp_path / "whole.pt", loss)
@@ -104,7 +104,9 @@ def test_a_checkpoint_that_was_cut_off_is_not_used(tmp_path):
 # Several processes
 
 
-@pytest.mark.parametrize("loss", ["cosine-still", "mnrl-still", "cosent-still", "softmax-still", "tsdae-still"])
+@pytest.mark.parametrize(
+    "loss", ["cosine-still", "mnrl-still", "cosent-still", "similarities-still", "softmax-still", "tsdae-still"]
+)
 @pytest.mark.timeout(240)
 def test_two_processes_give_the_losses_of_one_with_twice_the_batch(tiny_model, tmp_path, loss):
     alone = script(tiny_model, "-", tmp_path / "alone.pt", loss, 8)
@@ -116,6 +118,9 @@ def test_two_processes_give_the_losses_of_one_with_twice_the_batch(tiny_model, t
     np.testing.assert_allclose(two["losses"], one["losses"], rtol=2e-3, atol=1e-5)
     # Through a decoder that knows nothing yet, gradients are near zero, and Adam makes steps of their rounding errors.
     np.testing.assert_allclose(two["evaluations"], one["evaluations"], atol=2e-2 if loss == "tsdae-still" else 1e-3)
+    if loss == "similarities-still":
+        for name, weight in one["weights"].items():
+            torch.testing.assert_close(two["weights"][name], weight, atol=1e-5, rtol=0, msg=name)
 
 
 @given(

@@ -6,7 +6,8 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from embedtrain.losses import SimilarityDistillationLoss
+from embedtrain.losses import MSELoss, SimilarityDistillationLoss
+from embedtrain.training.adapter import LossAdapter
 from embedtrain.training.biencoder import tokenised, train_tasks
 from embedtrain.training.history import DevResult
 from embedtrain.training.settings import TrainingSettings
@@ -54,6 +55,18 @@ def test_a_text_that_the_teacher_has_not_seen_is_named(embeddings):
         TaughtTexts([text for text in TEXTS if "登录" not in text], embeddings[:5]).of(PAIRS)
     with pytest.raises(ValueError, match="an embedding for each text, found 6 and 5"):
         TaughtTexts(TEXTS, embeddings[:5])
+
+
+@pytest.mark.parametrize(
+    ("loss", "width"), [(SimilarityDistillationLoss(), 5), (MSELoss(), 32)], ids=["similarities", "embeddings"]
+)
+def test_texts_alone_are_taught_as_pairs_are(tiny_model, tmp_path, loss, width):
+    model = SentenceTransformer(str(tiny_model), device="cpu")
+    taught = TaughtTexts(TEXTS, np.random.default_rng(0).normal(size=(len(TEXTS), width)).astype(np.float32))
+    task = Task("texts", pd.DataFrame({"text": TEXTS}), loss, "unique", taught=taught)
+    label = tokenised(model, task, tmp_path / "texts.arrow").label([4, 1])
+    np.testing.assert_array_equal(label, taught.embeddings[[4, 1]])
+    assert torch.isfinite(LossAdapter(model, loss)([model.preprocess([TEXTS[4], TEXTS[1]])], label))
 
 
 def test_a_student_learns_the_similarities_of_its_teacher(tiny_model, embeddings, tmp_path):

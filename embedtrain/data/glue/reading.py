@@ -11,14 +11,13 @@ from embedtrain.data import hf_datasets
 from embedtrain.data.glue.files import MSR_DEV_IDS, MSR_TEST, MSR_TRAIN, TaskFiles, task_folder, tasks_in
 from embedtrain.data.glue.labels import read_labels
 from embedtrain.data.glue.tables import read_pairs_of_ids, read_raw
-from embedtrain.data.glue.tasks import TASKS, GLUETask
+from embedtrain.data.glue.tasks import MIN_ROWS, TASKS, GLUETask
 from embedtrain.data.schema import Kind
 from embedtrain.data.values import check_values
 from embedtrain.errors import Problems, UserError
 
 logger = logging.getLogger(__name__)
 
-MIN_ROWS = 10
 _IDS = ("#1 ID", "#2 ID")
 
 

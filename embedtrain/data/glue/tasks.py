@@ -12,6 +12,7 @@ from embedtrain.errors import UserError, did_you_mean
 
 MetricName = Literal["matthews", "f1", "accuracy", "pearson", "spearman"]
 HIGHEST_SCORE = 5.0
+MIN_ROWS = 10
 _DEV = {"dev": ("dev", "validation")}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from embedtrain.evaluation.mteb.custom import check_folds
 from embedtrain.evaluation.mteb.official import Verdict, compare_with_official
+from embedtrain.evaluation.mteb.scorable import check_scorable
 from embedtrain.evaluation.mteb.task_data import LocalData, empty, fill
 from embedtrain.files import read_json, write_json
 
@@ -58,6 +59,7 @@ def check_data(data: LocalData, *, notes: Path | None, is_custom: bool = False) 
     fill(data)
     try:
         verdict = None
+        check_scorable(data)
         if is_custom:
             check_folds(data)
         else:

@@ -6,27 +6,16 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from embedtrain.errors import UserError
 from embedtrain.evaluation.mteb.mirror import ENDINGS, TaskFolder
 from embedtrain.evaluation.mteb.task_data import LocalData, find_data
+from embedtrain.evaluation.names import CustomType
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
-CustomType = Literal[
-    "sts",
-    "pair-classification",
-    "classification",
-    "multilabel-classification",
-    "regression",
-    "clustering",
-    "retrieval",
-    "reranking",
-    "bitext-mining",
-    "summarization",
-]
 _MIN_ROWS_OF_A_CLASS = 10
 _FOLDERS_ONLY: Mapping[str, str] = {
     "retrieval": "corpus, queries and qrels/test",

@@ -3,10 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from embedtrain.data.words import WordsName
-from embedtrain.models.hardware import DeviceName, PrecisionName
-from embedtrain.models.loading import DEFAULT_MODEL
-from embedtrain.models.pooling import PoolingName
+from embedtrain.data.noise_kinds import WordsName
+from embedtrain.models.names import DEFAULT_MODEL, DeviceName, PoolingName, PrecisionName
 from embedtrain.training.settings import TrainingSettings
 
 Arm = Literal["mlm", "tsdae", "simcse"]

@@ -21,10 +21,12 @@ from embedtrain.data.schema import (
 )
 from embedtrain.errors import Problems, UserError
 from embedtrain.mining.pair_files import PAIRS
-from embedtrain.models.loading import DEFAULT_MODEL, ModelSource, resolve_model, without_weights
+from embedtrain.models.loading import ModelSource, resolve_model, without_weights
+from embedtrain.models.names import DEFAULT_MODEL
 from embedtrain.models.tokenizing import load_tokenizer
 from embedtrain.pipelines.audit.options import AuditOptions
 from embedtrain.pipelines.checks import noting
+from embedtrain.pipelines.run import check_writable
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +92,8 @@ def collect_audit_inputs(options: AuditOptions) -> AuditInputs:
     """
     problems = Problems()
     options.check(problems)
+    if options.report:
+        noting(problems, check_writable, Path(options.report).expanduser().absolute().parent, option="--report")
     data = noting(problems, _read, options.data, options.columns)
     against = None if options.against is None else noting(problems, _read, options.against, options.columns)
     base, tokenizer, no_base = None, None, ""

@@ -1,6 +1,8 @@
 """The options of ``embedtrain audit``, with their checks."""
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from embedtrain.errors import Problems
 
@@ -25,6 +27,7 @@ class AuditOptions:
         examples: Examples shown of each finding.
         seed: Of what is drawn.
         json: Print JSON instead of text.
+        report: A page to write besides, one HTML file such as audit.html, with plots and the examples in full.
     """
 
     data: str
@@ -38,6 +41,7 @@ class AuditOptions:
     examples: int = 3
     seed: int = 42
     json: bool = False
+    report: str | None = None
 
     def check(self, problems: Problems) -> None:
         """Note every value that is out of range."""
@@ -47,5 +51,16 @@ class AuditOptions:
                 problems.add(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
         if not 0.5 <= self.near <= 1:
             problems.add(f"--near is {self.near}, expected an overlap between 0.5 and 1")
+        if self.report is not None and (not self.report or os.path.isdir(self.report)):
+            problems.add(f"--report {self.report}: this is a folder; expected the name of a page, such as audit.html")
+        elif self.report is not None and os.path.abspath(self.report) in map(os.path.abspath, self._files()):
+            problems.add(f"--report {self.report}: this is the table itself, expected the name of a page")
         if self.against == self.data:
             problems.add(f"--against {self.against}: this is the table itself, expected another one")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for YAML and JSON."""
+        return asdict(self)
+
+    def _files(self) -> list[str]:
+        return [self.data] if self.against is None else [self.data, self.against]

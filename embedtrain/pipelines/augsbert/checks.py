@@ -146,7 +146,7 @@ def _check_teacher(options: AugSBERTOptions, problems: Problems) -> None:
     if options.silver_targets == "batch" and "cross-encoder" in kinds:
         problems.add(
             "--silver-targets batch needs a teacher that embeds each text, and a cross-encoder scores pairs only; give "
-            "--teacher bi-encoder, or --teacher-members without cross-encoder"
+            "--teacher bi-encoder, --teacher ensemble --teacher-members bi-encoder student, or --silver-targets pairs"
         )
     if options.silver_confidence < 1 and single:
         problems.add(

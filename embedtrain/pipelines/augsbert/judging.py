@@ -80,11 +80,12 @@ def teacher_warning(teacher: str, teacher_dev: float, gold_only_dev: float, *, z
     if teacher_dev > gold_only_dev:
         return None
     likely = "likely to hurt" if teacher_dev <= zero_shot_dev else "unlikely to pay"
+    training = "teacher-training" if "cross-encoder" in teacher else "bi-encoder-training"
     return (
         f"The teacher ({teacher}) is no better than the student that gold alone makes: dev Spearman "
         f"{points(teacher_dev)} against {points(gold_only_dev)} ({points(zero_shot_dev)} before any training). Its "
         f"silver labels are {likely}. A larger --teacher-base, --teacher auto, more gold pairs or more "
-        "--teacher-training.epochs may help."
+        f"--{training}.epochs may help."
     )
 
 

@@ -19,7 +19,7 @@ from embedtrain.mining.shards import LabelStore, PairFiles, label_missing
 from embedtrain.pipelines.augsbert.choosing import Teacher
 from embedtrain.pipelines.augsbert.members import Member, learns_batches
 from embedtrain.pipelines.augsbert.sampling import CANDIDATES
-from embedtrain.pipelines.augsbert.taught import cosines_of_candidates, embed, embedding_hash
+from embedtrain.pipelines.augsbert.taught import SHARDS, cosines_of_candidates, embed, embedding_hash
 from embedtrain.pipelines.augsbert.teaching import member_fingerprint, scorer_of
 from embedtrain.pipelines.augsbert.workspace import Workspace
 
@@ -41,7 +41,8 @@ def label(work: Workspace, teacher: Teacher) -> None:
             _score_by(work, member)
     if work.run.leads:
         # Also what another teacher left there, whose run was cut off.
-        shutil.rmtree(work.run.folder / "labels", ignore_errors=True)
+        for unfinished in ("labels", SHARDS):
+            shutil.rmtree(work.run.folder / unfinished, ignore_errors=True)
     scored = {member: work.run.path(_stage(member), "scores.parquet") for member in teacher.members}
 
     def fill(folder: Path) -> None:

@@ -3,8 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from embedtrain.models.hardware import DeviceName, PrecisionName
-from embedtrain.models.loading import DEFAULT_MODEL
+from embedtrain.models.names import DEFAULT_MODEL, DeviceName, PrecisionName
 from embedtrain.training.settings import TrainingSettings
 
 # Labelling and training take most of a run's time, and more silver than this has not been seen to help.

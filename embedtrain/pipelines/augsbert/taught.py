@@ -1,12 +1,12 @@
 """What a bi-encoder says of all texts of the silver pairs, for a student that learns every similarity of a batch."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from embedtrain.evaluation.agreement import Agreement
 from embedtrain.files import sha256_of_file, write_parquet
 from embedtrain.pipelines.augsbert.choosing import Teacher
 from embedtrain.pipelines.augsbert.members import Member
@@ -17,16 +17,19 @@ from embedtrain.pipelines.mine.encoding import encode_texts
 from embedtrain.training.taught import TaughtTexts
 
 EMBEDDINGS, TEXTS = "embeddings.npy", "texts.parquet"
+# The folder of the run that keeps what is not done.
+SHARDS = "embeddings"
 
 
 def embed(work: Workspace, teacher: Teacher) -> None:
-    """Let every member of the teacher embed the texts of the new pairs; what a killed process has done is kept."""
+    """Let every member of the teacher embed the texts of new pairs and of dev; what a killed process did is kept."""
     candidates = work.run.path("sample", CANDIDATES)
     for member in teacher.members:
-        shards = work.run.folder / "embeddings" / member.slug
+        shards = work.run.folder / SHARDS / member.slug
 
         def fill(folder: Path, member: Member = member, shards: Path = shards) -> None:
-            texts = pd.unique(pd.read_parquet(candidates, columns=PAIR).to_numpy(dtype=object).ravel()).tolist()
+            pairs = pd.concat([pd.read_parquet(candidates, columns=PAIR), work.table("dev")[PAIR]])
+            texts = pd.unique(pairs.to_numpy(dtype=object).ravel()).tolist()
             made = encode_texts(
                 texts,
                 work.trained(member.stage),
@@ -38,10 +41,12 @@ def embed(work: Workspace, teacher: Teacher) -> None:
             np.save(folder / EMBEDDINGS, made / np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-12))
             write_parquet(folder / TEXTS, pd.DataFrame({"text": texts}))
 
-        used = {"teacher": member_fingerprint(work, member), "candidates": sha256_of_file(candidates)}
+        used = {
+            "teacher": member_fingerprint(work, member),
+            "candidates": sha256_of_file(candidates),
+            **work.hashes("dev"),
+        }
         work.run.stage(_stage(member), inputs=used, work=fill)
-    if work.run.leads:
-        shutil.rmtree(work.run.folder / "embeddings", ignore_errors=True)
 
 
 def taught_texts(work: Workspace, teacher: Teacher) -> TaughtTexts:
@@ -49,6 +54,13 @@ def taught_texts(work: Workspace, teacher: Teacher) -> TaughtTexts:
     parts = [_kept(work, member)[1] for member in teacher.members]
     texts, _ = _kept(work, teacher.members[0])
     return TaughtTexts(texts, parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
+
+
+def agreement(work: Workspace, taught: TaughtTexts) -> Agreement:
+    """How alike a student and the teacher find any two texts of dev."""
+    texts = pd.unique(work.table("dev")[PAIR].to_numpy(dtype=object).ravel()).tolist()
+    rows = [taught.row_of[text] for text in texts]
+    return Agreement(texts, taught.embeddings[rows], seed=work.options.seed)
 
 
 def embedding_hash(work: Workspace, member: Member) -> dict[str, str]:

@@ -17,7 +17,7 @@ from embedtrain.pipelines.evaluate.workspace import Evaluation, write_figures
 from embedtrain.pipelines.run import Run
 from embedtrain.report import write_tasks_report
 
-_KINDS = ("sts", "pairs", "retrieval", "mteb")
+_KINDS = ("sts", "pairs", "retrieval", "mteb", "glue")
 
 
 def are_evaluations(options: CompareOptions) -> bool:
@@ -72,7 +72,7 @@ def read_evaluations(options: CompareOptions) -> list[KeptScore]:
         else:
             problems.add(
                 f"{name}: no folder of an evaluation, but others are; expected folders of evaluate sts, pairs, "
-                "retrieval or mteb alone, or models and runs alone"
+                "retrieval, mteb or glue alone, or models and runs alone"
             )
     scores = _named(found)
     if len(found) == len(options.model) and len({score.model for score in scores}) == 1:

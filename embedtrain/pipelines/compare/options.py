@@ -11,7 +11,7 @@ class CompareOptions(EvaluateOptions):
     """Models beside each other on the same rows; or folders of evaluations, task by task, by what they keep.
 
     Args:
-        model: Models and folders of runs; or folders that evaluate sts, pairs, retrieval or mteb wrote.
+        model: Models and folders of runs; or folders that evaluate sts, pairs, retrieval, mteb or glue wrote.
         data: Tables to measure on: scored pairs, labelled pairs, positive pairs, triplets or labelled sentences, as
             their columns tell. Without any, the test sets of the runs are taken.
         columns: Names in your files for ours, such as sentence1=question1; numbers from 0 for a file without header.

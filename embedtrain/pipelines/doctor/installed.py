@@ -59,7 +59,8 @@ def extra_facts() -> list[Fact]:
 
 def model_facts() -> list[Fact]:
     """The bundled model and those of the hub's cache."""
-    from embedtrain.models.loading import DEFAULT_MODEL, find_bundled_model
+    from embedtrain.models.loading import find_bundled_model
+    from embedtrain.models.names import DEFAULT_MODEL
 
     try:
         bundled = find_bundled_model()

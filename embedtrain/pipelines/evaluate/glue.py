@@ -15,9 +15,10 @@ from embedtrain.evaluation.classification import score_predictions
 from embedtrain.files import read_json, sha256_of_value, write_json, write_parquet
 from embedtrain.models import ModelSource
 from embedtrain.models.pooled_crossencoder import make_pooled_crossencoder
+from embedtrain.models.sharing import processes
 from embedtrain.pipelines.evaluate.glue_inputs import TaskRows, read_glue
 from embedtrain.pipelines.evaluate.glue_options import GLUEOptions
-from embedtrain.pipelines.evaluate.glue_scores import TaskScores, glue_metrics, score_rows, score_task
+from embedtrain.pipelines.evaluate.glue_scores import TaskScores, glue_metrics, kept_score, score_rows, score_task
 from embedtrain.pipelines.evaluate.workspace import EvaluateWorkspace, Evaluation, open_workspace
 from embedtrain.training.classifier import Outputs, predict, train_classifier
 
@@ -38,6 +39,7 @@ def evaluate_glue(options: GLUEOptions) -> Evaluation:
     evaluated, tasks = read_glue(options)
     with open_workspace(options, evaluated) as work:
         scores: dict[str, dict[str, TaskScores]] = {}
+        kept = []
         # Task by task: with several models, the first comparisons are there early.
         for rows in tasks:
             for source in evaluated.models:
@@ -45,9 +47,11 @@ def evaluate_glue(options: GLUEOptions) -> Evaluation:
                 scores.setdefault(source.name, {})[rows.task.name] = score_task(
                     rows, runs, samples=options.bootstrap_samples, seed=options.seed
                 )
-        shutil.rmtree(work.run.folder / "checkpoints", ignore_errors=True)
+                kept.append(kept_score(source.name, rows, [predictions for predictions, _ in runs]))
+        if work.run.leads:
+            shutil.rmtree(work.run.folder / "checkpoints", ignore_errors=True)
         metrics = glue_metrics(options, tasks, scores)
-        return work.finish(metrics, score_rows(metrics))
+        return work.finish(metrics, score_rows(metrics), kept)
 
 
 def _seeds(options: GLUEOptions) -> range:
@@ -68,6 +72,8 @@ def _trained(
         "max_length": options.max_length,
         "choose_on": options.choose_on,
         "seed": seed,
+        # Each process has batches of its own.
+        **({"processes": processes()} if processes() > 1 else {}),
     }
     checkpoints = work.run.folder / "checkpoints" / sha256_of_value({**used, **work.computing, "task": task.name})[:16]
 
@@ -90,6 +96,8 @@ def _trained(
             description=task.name if options.seeds == 1 else f"{task.name}, seed {seed}",
             checkpoints=checkpoints,
         )
+        if not work.run.leads:
+            return
         parts = []
         for part, dev in rows.data.dev.items():
             outputs = predict(model, dev, max_length=options.max_length, precision=work.precision)
@@ -97,8 +105,9 @@ def _trained(
         write_parquet(folder / "predictions.parquet", pd.concat(parts, ignore_index=True))
         write_json(folder / "history.json", history.as_dict())
 
-    folder = work.stage(["glue", source.name, task.name, f"seed{seed}"], inputs=used, work=train)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    folder = work.stage(["glue", source.name, task.name, f"seed{seed}"], inputs=used, work=train, shared=True)
+    if work.run.leads:
+        shutil.rmtree(checkpoints, ignore_errors=True)
     said = pd.read_parquet(folder / "predictions.parquet")
     by_part = {part: said.loc[said["part"] == part, "prediction"].to_numpy(dtype=np.float64) for part in rows.data.dev}
     return by_part, read_json(folder / "history.json")

@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from embedtrain.data.glue.reading import MIN_ROWS
+from embedtrain.data.glue.tasks import MIN_ROWS
 from embedtrain.errors import Problems
-from embedtrain.models.hardware import PrecisionName
-from embedtrain.models.pooled_crossencoder import Pooled
+from embedtrain.models.names import Pooled, PrecisionName
 from embedtrain.pipelines.evaluate.options import EvaluateOptions, check_given, check_numbers
 from embedtrain.training.settings import EngineSettings, TrainingSettings
 
@@ -21,7 +20,7 @@ class GLUEOptions(EvaluateOptions):
         tasks: Which of the tasks; by default every one that the folder holds.
         output: A folder that keeps figures and predictions; a task that is done there is not done again unless data,
             model or options changed, and one that was cut off goes on.
-        batch_size: Rows in a training batch.
+        batch_size: Rows in a training batch, of each process where torchrun started several.
         batch_tokens: Tokens in a training batch, padding counted, in place of a number of rows.
         epochs: Passes over a task's training rows; may be a fraction.
         learning_rate: Peak of the linear warm-up and decay.
@@ -90,6 +89,13 @@ class GLUEOptions(EvaluateOptions):
             "seeds": 1,
         }
         check_numbers(self, least, problems)
+
+    def check_processes(self, problems: Problems) -> None:
+        """As for a training, all take part; what one of them has done the others read in the folder."""
+        from embedtrain.models.sharing import processes
+
+        if processes() > 1 and self.output is None:
+            problems.add("started with several processes: give --output, a folder that all of them see")
 
     def inputs(self) -> list[tuple[str, str]]:
         """Models and data."""

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from embedtrain.data.glue import TASKS, GLUETask
 from embedtrain.evaluation.classification import mean_of_estimates, over_runs, score_predictions
 from embedtrain.evaluation.comparing import Estimate, compare_models
+from embedtrain.evaluation.items import Items
+from embedtrain.evaluation.kept_items import KeptScore, PartItems
 from embedtrain.pipelines.evaluate.glue_inputs import TaskRows
 from embedtrain.pipelines.evaluate.glue_options import GLUEOptions
 from embedtrain.pipelines.evaluate.judging import (
@@ -82,6 +84,24 @@ def score_task(
         [one.value for one in of_runs],
         [history for _, history in runs],
     )
+
+
+def kept_score(model: str, rows: TaskRows, said: Sequence[Mapping[str, NDArray[np.float64]]]) -> KeptScore:
+    """A model's score on a task with the rows behind it, for ``embedtrain compare``.
+
+    Args:
+        model: Its name.
+        rows: The task's rows.
+        said: What it says of each part of dev, for each training.
+    """
+    task, hashes = rows.task, rows.hashes
+    measure: Any = " and ".join(task.metrics)
+    parts = {}
+    for part, dev in rows.data.dev.items():
+        by_training = {f"predicted_{number}": one[part] for number, one in enumerate(said)}
+        items = Items(measure, "rows", {"gold": dev["label"].to_numpy(dtype=np.float64), **by_training})
+        parts[part, "default"] = PartItems(items.score, hashes[part], items)
+    return KeptScore(model, task.name, "GLUE", _label(task), parts)
 
 
 def glue_metrics(

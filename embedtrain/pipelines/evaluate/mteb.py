@@ -15,6 +15,7 @@ from embedtrain.evaluation.mteb.checking import Checked
 from embedtrain.evaluation.mteb.embedding_cache import EmbeddingCache
 from embedtrain.evaluation.mteb.encoder import LocalEncoder, bare_meta, model_meta
 from embedtrain.evaluation.mteb.running import Done, Results
+from embedtrain.evaluation.mteb.scorable import refuse_data
 from embedtrain.models import ModelSource, load_biencoder
 from embedtrain.models.hardware import tf32_products
 from embedtrain.models.sharing import share_model
@@ -85,10 +86,21 @@ def _run_model(
     with tf32_products(precision):
         for at, one in enumerate(left, start=1):
             logger.info("%s: %s (%d of %d)", name, one.data.name, at, len(left))
-            done[one.data.name] = results.run(encoder, one.data, fingerprint=one.fingerprint)
+            done[one.data.name] = _run_task(results, encoder, one)
             logger.info("%s: %s took %.1f s", name, one.data.name, done[one.data.name].seconds)
     logger.info("%s: %d embeddings computed, %d from the cache", name, encoder.cache.computed, encoder.cache.reused)
     return done
+
+
+def _run_task(results: Results, encoder: LocalEncoder, one: Checked) -> Done:
+    try:
+        return results.run(encoder, one.data, fingerprint=one.fingerprint)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # With the official data this is no mistake of the user's.
+        if one.verdict is not None and one.verdict.is_official:
+            raise
+        logger.debug("%s", one.data.name, exc_info=True)
+        raise refuse_data(one.data, error) from error
 
 
 def _load_encoder(source: ModelSource, options: MTEBOptions, *, device: str, precision: str) -> LocalEncoder:

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from embedtrain.errors import Problems
-from embedtrain.evaluation.mteb.custom import CustomType
-from embedtrain.models.hardware import DeviceName, PrecisionName
+from embedtrain.evaluation.names import CustomType
+from embedtrain.models.names import DeviceName, PrecisionName
 from embedtrain.pipelines.evaluate.options import check_given, check_numbers, check_output, check_single_process
 
 

@@ -6,9 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from embedtrain.errors import Problems
-from embedtrain.evaluation.compression import NumberType
-from embedtrain.models.hardware import DeviceName, PrecisionName
-from embedtrain.models.sharing import is_leading, processes
+from embedtrain.evaluation.names import NumberType
+from embedtrain.models.names import DeviceName, PrecisionName
 
 Search = Literal["dense", "bm25", "fused"]
 
@@ -46,6 +45,10 @@ class EvaluateOptions:
         check_numbers(self, {"batch_size": 1, "seed": 0, "bootstrap_samples": 100}, problems)
         check_given("model", self.model, problems)
         check_output(self.output, self.inputs(), problems)
+        self.check_processes(problems)
+
+    def check_processes(self, problems: Problems) -> None:
+        """Note several processes that were started together, where they cannot share the work."""
         check_single_process(problems)
 
     def inputs(self) -> list[tuple[str, str]]:
@@ -186,6 +189,9 @@ def check_output(output: str | None, inputs: Sequence[tuple[str, str]], problems
 
 def check_single_process(problems: Problems) -> None:
     """Note that several processes were started together, where each would do the whole work."""
+    # Options are read before torch is imported.
+    from embedtrain.models.sharing import is_leading, processes
+
     if processes() > 1 and not is_leading():
         problems.add("started by torchrun or accelerate with several processes: this command works in one")
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
+from embedtrain.evaluation.classification import mean_of_estimates
 from embedtrain.evaluation.comparing import Difference, Estimate, compare_models, p_value
-from embedtrain.evaluation.items import mean_of
 from embedtrain.evaluation.kept_items import KeptScore, Part
 from embedtrain.pipelines.evaluate.judging import (
     comparison_verdict,
@@ -54,7 +54,7 @@ class Judged:
         }
         estimates = {
             model: {
-                task: mean_of(list(drawn.values()))
+                task: mean_of_estimates(list(drawn.values()))
                 for task, drawn in by_task.items()
                 if len(drawn) == len(by_model[model][task].parts)
             }
@@ -133,7 +133,7 @@ class Judged:
         for model, by_task in self.scores.items():
             drawn = [self.estimates[model][task] for task in tasks if task in self.estimates[model]]
             if len(drawn) == len(tasks):
-                means[model] = mean_of(drawn)
+                means[model] = mean_of_estimates(drawn)
             score = sum(by_task[task].score for task in tasks) / len(tasks)
             found["models"][model] = {"score": score, "ci95": _bounds(means.get(model))}
         for first, second in combinations(means, 2):

@@ -19,6 +19,7 @@ from embedtrain.models import ModelSource, autocast, load_biencoder
 from embedtrain.models.hardware import tf32_products
 from embedtrain.models.sharing import share_model
 from embedtrain.pipelines.evaluate.inputs import Evaluated
+from embedtrain.pipelines.evaluate.judging import short_names
 from embedtrain.pipelines.evaluate.options import EvaluateOptions
 from embedtrain.pipelines.results import main_scores_frame
 from embedtrain.pipelines.run import Run
@@ -80,11 +81,23 @@ class EvaluateWorkspace:
         with autocast(self.device, self.precision), tf32_products(self.precision):
             yield
 
-    def stage(self, name: Sequence[str], *, inputs: Mapping[str, Any], work: Callable[[Path], None]) -> Path:
-        """A stage whose folder bears names that a person gave, and the same one whatever else is measured."""
+    def stage(
+        self, name: Sequence[str], *, inputs: Mapping[str, Any], work: Callable[[Path], None], shared: bool = False
+    ) -> Path:
+        """A stage whose folder bears names that a person gave, and the same one whatever else is measured.
+
+        Args:
+            name: Names of models, files and tasks, by which people are told of it.
+            inputs: Everything that the result depends on, beside where it is computed.
+            work: As for ``Run.stage``.
+            shared: As for ``Run.stage``.
+        """
         readable = "-".join(re.sub(r"[^\w.]+", "_", Path(part).name or part)[:40] for part in name)
         folder = f"{readable}-{sha256_of_value(list(name))[:8]}"
-        return self.run.stage(folder, inputs={**inputs, **self.computing}, work=work)
+        called = short_names(source.name for source in self.models)
+        title = ", ".join(called.get(part, part) for part in name)
+        used = {**inputs, **self.computing}
+        return self.run.stage(folder, inputs=used, work=work, shared=shared, title=title)
 
     def finish(
         self, metrics: dict[str, Any], scores: Sequence[Mapping[str, Any]], kept: Sequence[KeptScore] | None = None
@@ -98,6 +111,8 @@ class EvaluateWorkspace:
         """
         if not self.keeps:
             return Evaluation(metrics, None)
+        if not self.run.leads:
+            return Evaluation(metrics, self.run.folder)
         if kept is not None:
             keep_scores(self.run.folder, kept)
         write_figures(self.run.folder, metrics, scores)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from embedtrain.errors import Problems
-from embedtrain.models.onnx_files import missing_packages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +56,9 @@ class ExportOptions:
         output = Path(self.output).expanduser()
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
             problems.add(f"--output {self.output}: something is there already; expected a folder that is new or empty")
+        # Options are read before torch is imported.
+        from embedtrain.models.onnx_files import missing_packages
+
         missing = missing_packages()
         if missing:
             are = "is" if len(missing) == 1 else "are"

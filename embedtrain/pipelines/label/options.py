@@ -4,15 +4,12 @@ import importlib.util
 import math
 import os
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from embedtrain.data.schema import SCORED_PAIRS
 from embedtrain.errors import Problems, did_you_mean
-from embedtrain.mining.label_progress import LOG_SECONDS
-from embedtrain.mining.label_store import SHARD_ROWS
-from embedtrain.models.hardware import DeviceName, PrecisionName
-
-Engine = Literal["local", "ray"]
+from embedtrain.mining.names import LOG_SECONDS, SHARD_ROWS, Engine
+from embedtrain.models.names import DeviceName, PrecisionName
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,11 @@ merge. A labelling that was cut off, however it was, goes on behind its last who
 import logging
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -27,43 +26,14 @@ from embedtrain.pipelines.label.inputs import LabelInputs, collect_label_inputs
 from embedtrain.pipelines.label.judging import label_verdict, label_warnings, teacher_warnings
 from embedtrain.pipelines.label.measuring import Measured, measure
 from embedtrain.pipelines.label.options import LabelOptions
+from embedtrain.pipelines.label.result import LabelResult
 from embedtrain.pipelines.label.teachers import LazyScorer, Scoring, load_together
 from embedtrain.pipelines.memory import lean_memory
-from embedtrain.pipelines.results import split_scores
 from embedtrain.pipelines.run import Run
 from embedtrain.report import write_label_report
 from embedtrain.training.cpu import give_back_free_memory
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LabelResult:
-    """What a run made.
-
-    Attributes:
-        metrics: The content of ``metrics.json``.
-        shards: The folder of the labels' Parquet files.
-        merged: All labels in one file, where that was asked for.
-        report: The page.
-    """
-
-    metrics: dict[str, Any]
-    shards: Path
-    merged: Path | None
-    report: Path
-
-    def to_frame(self) -> pd.DataFrame:
-        """Correlations on dev of teachers, labels and student as fractions, with 95 % intervals.
-
-        See ``results.score_frame``; empty without dev. The labels themselves are in ``merged`` and ``shards``.
-        """
-        told = {teacher["name"]: teacher["dev"] for teacher in self.metrics["teachers"]}
-        told["labels"] = self.metrics["labels"]["dev"]
-        if self.metrics["student"] is not None:
-            told[self.metrics["student"]["name"]] = self.metrics["student"]["dev"]
-        models = {name: {"dev": found} for name, found in told.items() if found is not None}
-        return split_scores(models, {"dev": "spearman"})
 
 
 def label(options: LabelOptions) -> LabelResult:

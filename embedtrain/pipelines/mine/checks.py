@@ -10,7 +10,9 @@ from embedtrain.errors import Problems, did_you_mean
 from embedtrain.mining.ray_engine import check_ray
 from embedtrain.mining.shares import check_strategies, read_strategies, strategy_names
 from embedtrain.mining.strategies import MADE_ON_DEMAND, NEED_TEACHER, need_embeddings
+from embedtrain.models.sharing import processes
 from embedtrain.pipelines.checks import noting
+from embedtrain.pipelines.label.teachers import Teacher
 from embedtrain.pipelines.mine.options import MineOptions, Mode
 
 logger = logging.getLogger(__name__)
@@ -18,7 +20,9 @@ logger = logging.getLogger(__name__)
 # The options that not every mode reads, with those that do.
 READ_BY: dict[str, tuple[Mode, ...]] = {
     **dict.fromkeys(("gold", "pairs", "strategy", "top_k", "limit", "labelled_pairs", "calibrate"), ("pairs",)),
-    **dict.fromkeys(("unlabeled", "known", "model", "teacher", "search", "engine"), ("pairs", "hard-negatives")),
+    **dict.fromkeys(
+        ("unlabeled", "known", "model", "teacher", "sigmoid", "search", "engine"), ("pairs", "hard-negatives")
+    ),
     **dict.fromkeys(("positives", "range_min", "range_max", "max_score", "min_score"), ("hard-negatives",)),
     **dict.fromkeys(("absolute_margin", "relative_margin", "output_scores"), ("hard-negatives",)),
     **dict.fromkeys(("num_negatives", "sampling_strategy", "positive_threshold"), ("hard-negatives", "tuples")),
@@ -51,6 +55,8 @@ def check_options(options: MineOptions, problems: Problems) -> None:
         problems.add(f"--teacher {twice} is given twice")
     if options.engine == "ray":
         noting(problems, check_ray)
+        if processes() > 1:
+            problems.add("--engine ray under torchrun or accelerate: Ray starts its own workers; use one of them")
     if options.search == "faiss" and importlib.util.find_spec("faiss") is None:
         problems.add("--search faiss needs faiss-cpu, which is not installed: pip install 'embedtrain[faiss]'")
     _check_output(options, problems)
@@ -73,6 +79,43 @@ def warn_without_effect(options: MineOptions) -> None:
         wanted = options.rules.num_negatives
         if options.sampling_strategy == "random" and options.range_max - options.range_min == wanted:
             logger.warning("--sampling-strategy random has no effect: of %d candidates all are taken", wanted)
+
+
+def check_scale(options: MineOptions, teachers: Sequence[Teacher], problems: Problems) -> None:
+    """Refuse, or warn of, scores on another scale than gold's where densities are to be compared."""
+    if options.calibrate:
+        return
+    for teacher in teachers:
+        if teacher.kind == "bi-encoder":
+            logger.warning(
+                "teacher %s: a cosine is not on the scale of gold's scores, by which kde draws; give --calibrate",
+                teacher.name,
+            )
+        elif not (teacher.has_sigmoid or options.sigmoid):
+            problems.add(
+                f"--teacher {teacher.name}: its files ask for raw outputs, which are not on the scale of gold's "
+                "scores, by which kde draws: give --sigmoid or --calibrate"
+            )
+
+
+def warn_about_teachers(options: MineOptions, teachers: Sequence[Teacher]) -> None:
+    """Say what limits on hard negatives are compared with, and when a sigmoid has no effect."""
+    raw = [teacher.name for teacher in teachers if teacher.kind == "cross-encoder" and not teacher.has_sigmoid]
+    if options.sigmoid and teachers and not raw:
+        logger.warning("--sigmoid has no effect: no teacher's files ask for raw outputs")
+    elif options.sigmoid and not teachers:
+        logger.warning("--sigmoid has no effect without --teacher")
+    if options.mode != "hard-negatives":
+        return
+    left_raw = [] if options.sigmoid else raw
+    for name in left_raw:
+        logger.warning(
+            "teacher %s: its files ask for raw outputs, with which margins and limits are then compared; --sigmoid "
+            "brings them between 0 and 1",
+            name,
+        )
+    if len({(teacher.kind, teacher.name in left_raw) for teacher in teachers}) > 1:
+        logger.warning("the teachers' scores are averaged as they are, on scales of their own")
 
 
 def asked_strategies(options: MineOptions) -> list[str]:
@@ -145,7 +188,7 @@ def _check_output(options: MineOptions, problems: Problems) -> None:
 def _warn_about_pairs(options: MineOptions) -> None:
     names = asked_strategies(options)
     if not NEED_TEACHER.intersection(names):
-        _warn_given(options, ("teacher", "labelled_pairs", "calibrate"), "without --strategy kde")
+        _warn_given(options, ("teacher", "sigmoid", "labelled_pairs", "calibrate"), "without --strategy kde")
     if "cross-domain" not in names:
         _warn_given(options, ("pairs",), "without --strategy cross-domain")
     elif options.pairs is None and options.gold is None and not options.known:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtrain.mining.sharded import Encode, Engine, encode_sentences
+from embedtrain.mining.names import Engine
+from embedtrain.mining.sharded import Encode, encode_sentences
 from embedtrain.models import ModelSource, autocast, load_biencoder
 
 BATCH_SIZE = 64

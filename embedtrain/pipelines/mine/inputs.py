@@ -13,9 +13,16 @@ from embedtrain.errors import Problems, UserError
 from embedtrain.mining.pair_files import PAIRS
 from embedtrain.mining.strategies import NEED_TEACHER, need_embeddings
 from embedtrain.models import Choice, ModelSource, choose_device, choose_precision, resolve_model
+from embedtrain.models.sharing import processes
 from embedtrain.pipelines.checks import noting
 from embedtrain.pipelines.label.teachers import Teacher, read_teacher
-from embedtrain.pipelines.mine.checks import asked_strategies, check_options, warn_without_effect
+from embedtrain.pipelines.mine.checks import (
+    asked_strategies,
+    check_options,
+    check_scale,
+    warn_about_teachers,
+    warn_without_effect,
+)
 from embedtrain.pipelines.mine.options import MineOptions
 
 logger = logging.getLogger(__name__)
@@ -94,7 +101,7 @@ def collect_mine_inputs(options: MineOptions) -> MineInputs:
     teachers = [noting(problems, read_teacher, name) for name in options.teacher if asks_teacher]
     device = noting(problems, lambda: choose_device(options.device))
     if mode == "pairs":
-        _check_scale(options, [teacher for teacher in teachers if teacher is not None], problems)
+        check_scale(options, [teacher for teacher in teachers if teacher is not None], problems)
     problems.raise_if_any()
     # Nothing is None past this point: each attempt either gave a value or noted a problem.
     assert sentences is not None
@@ -119,6 +126,10 @@ def collect_mine_inputs(options: MineOptions) -> MineInputs:
     if mode == "pairs":
         _check_pool(options, inputs, names)
     warn_without_effect(options)
+    if asks_teacher:
+        warn_about_teachers(options, inputs.teachers)
+    if processes() > 1:
+        logger.warning("mine works in one process, and the other %d wait for it", processes() - 1)
     return inputs
 
 
@@ -200,23 +211,6 @@ def rows_of(pairs: pd.DataFrame) -> list[tuple[str, str]]:
 def _empty(kind: Kind) -> pd.DataFrame:
     columns = {name: pd.Series(dtype="str") for name in kind.text_columns}
     return pd.DataFrame({**columns, **({kind.number_column: pd.Series(dtype="float64")} if kind.number_column else {})})
-
-
-def _check_scale(options: MineOptions, teachers: Sequence[Teacher], problems: Problems) -> None:
-    """Densities can only be compared on one scale."""
-    if options.calibrate:
-        return
-    for teacher in teachers:
-        if teacher.kind == "bi-encoder":
-            logger.warning(
-                "teacher %s: a cosine is not on the scale of gold's scores, by which kde draws; give --calibrate",
-                teacher.name,
-            )
-        elif not teacher.has_sigmoid:
-            problems.add(
-                f"--teacher {teacher.name}: its files ask for raw outputs, which are not on the scale of gold's "
-                "scores, by which kde draws: give --calibrate"
-            )
 
 
 def _check_pool(options: MineOptions, inputs: MineInputs, names: Sequence[str]) -> None:

@@ -3,11 +3,9 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from embedtrain.mining.approximate import SearchName
+from embedtrain.mining.names import Engine, SearchName
 from embedtrain.mining.negative_rules import NegativeRules, SamplingStrategy
-from embedtrain.mining.sharded import Engine
-from embedtrain.models.hardware import DeviceName, PrecisionName
-from embedtrain.models.loading import DEFAULT_MODEL
+from embedtrain.models.names import DEFAULT_MODEL, DeviceName, PrecisionName
 
 Mode = Literal["pairs", "hard-negatives", "tuples"]
 # Few sentences of a sample have several partners that score low enough.
@@ -38,6 +36,7 @@ class MineOptions:
         model: Whose embeddings are searched: a folder, or a model's name.
         teacher: One or more trained models, cross-encoders or bi-encoders, whose mean score kde draws by, and by which
             hard negatives are told from false ones.
+        sigmoid: Put a sigmoid on the outputs of teachers, if they are cross-encoders, whose own files ask for none.
         hard_negatives: Find hard negatives for the pairs in positives, instead of pairs to label.
         positives: Positive pairs (anchor, positive); or pairs with a label, of which those with 1 count, or with a
             score, of which those from positive_threshold on count.
@@ -78,6 +77,7 @@ class MineOptions:
     calibrate: bool = False
     model: str = DEFAULT_MODEL
     teacher: list[str] = field(default_factory=list)
+    sigmoid: bool = False
     hard_negatives: bool = False
     positives: str | None = None
     num_negatives: int | None = None

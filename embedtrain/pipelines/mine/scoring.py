@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from embedtrain.files import sha256_of_value, write_parquet
 from embedtrain.mining.combining import Combination
+from embedtrain.mining.names import Engine
 from embedtrain.mining.ray_engine import label_with_ray
-from embedtrain.mining.sharded import Engine
 from embedtrain.mining.shards import LabelStore, PairFiles, label_missing
 from embedtrain.pipelines.label.teachers import LazyScorer, Scoring, Teacher, load_together
 

@@ -82,7 +82,7 @@ class Workspace:
         teachers = self.inputs.teachers
         if not teachers:
             return None
-        scoring = Scoring(self.device, self.precision, one_order=False, sigmoid=False)
+        scoring = Scoring(self.device, self.precision, one_order=False, sigmoid=self.options.sigmoid)
         calibrates = self.options.calibrate and self.options.mode == "pairs"
         combination = self._calibration(scoring) if calibrates else uncalibrated(teachers)
         return KeptScores(teachers, scoring, combination, folder=self.unfinished / "scores", engine=self.options.engine)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from embedtrain.errors import Problems, UserError, did_you_mean
 from embedtrain.pipelines.train.options import TrainOptions
+from embedtrain.pipelines.train.searching import has_dev_search
 from embedtrain.training.loss_choice import LOSSES, find_loss
 from embedtrain.training.settings import TrainingSettings
 
@@ -78,6 +79,11 @@ def warn_without_effect(options: TrainOptions, losses: Sequence[str]) -> None:
             warn("--training.batch-size has no effect with --effective-batch")
         elif tokens is not None and all(LOSSES[name].batches == "like_length" for name in losses):
             warn("--training.batch-size has no effect with --batch-tokens")
+    if not has_dev_search(options):
+        if options.dev_split is not None:
+            warn("--dev-split has no effect: --dev is no folder of corpus, queries and qrels")
+        if options.dev_documents != TrainOptions.dev_documents:
+            warn("--dev-documents has no effect: --dev is no folder of corpus, queries and qrels")
     if options.mix != TrainOptions.mix and len(options.data) == 1:
         warn("--mix %s has no effect with a single table", options.mix)
     if options.guide is not None and not any(LOSSES[name].needs_guide for name in losses):
@@ -109,6 +115,7 @@ def _check_values(options: TrainOptions, problems: Problems) -> None:
 
 
 _LEAST = {
+    "dev_documents": 1,
     "batch_tokens": 1,
     "effective_batch": 2,
     "chunk_size": 1,

@@ -23,6 +23,7 @@ from embedtrain.models import Choice, ModelSource, choose_device, choose_precisi
 from embedtrain.pipelines.checks import MIN_PAIRS, check_tables, noting
 from embedtrain.pipelines.train.checks import check_losses, check_options, warn_without_effect
 from embedtrain.pipelines.train.options import TrainOptions
+from embedtrain.pipelines.train.searching import DevSearch, has_dev_search, read_dev_search, tell_costs
 from embedtrain.training.loss_choice import LOSSES, choose_loss, likely_kinds
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,12 @@ class TrainInputs:
     guide: ModelSource | None
     device: Choice
     precision: Choice
+    search: DevSearch | None = None
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether dev is held out of the training data."""
+        return self.dev is None and self.search is None
 
 
 def collect_train_inputs(options: TrainOptions) -> TrainInputs:
@@ -78,9 +85,11 @@ def collect_train_inputs(options: TrainOptions) -> TrainInputs:
         for source, loss in asked
         if not source.lower().endswith(".txt")
     ]
+    search = noting(problems, read_dev_search, options) if has_dev_search(options) else None
+    dev = None if has_dev_search(options) else options.dev
     measured = {
         name: noting(problems, _read_pairs, source, options, kinds)
-        for name, source, kinds in (("dev", options.dev, DEV_KINDS), ("test", options.test, DEV_KINDS[:1]))
+        for name, source, kinds in (("dev", dev, DEV_KINDS), ("test", options.test, DEV_KINDS[:1]))
         if source is not None
     }
     base = noting(problems, lambda: resolve_model(options.base))
@@ -110,8 +119,10 @@ def collect_train_inputs(options: TrainOptions) -> TrainInputs:
         )
     _warn_about_reading(options, read, pairs)
     warn_without_effect(options, [table.loss for table in read])
+    if search is not None:
+        tell_costs(search, options)
     precision = choose_precision(device.name, options.precision)
-    return TrainInputs(read, pairs.get("dev"), pairs.get("test"), base, guide, device, precision)
+    return TrainInputs(read, pairs.get("dev"), pairs.get("test"), base, guide, device, precision, search)
 
 
 def read_training_table(source: str, *, loss: str | None, options: TrainOptions) -> TrainingTable:

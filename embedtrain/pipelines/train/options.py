@@ -3,8 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from embedtrain.models.hardware import DeviceName, PrecisionName
-from embedtrain.models.loading import DEFAULT_MODEL
+from embedtrain.models.names import DEFAULT_MODEL, DeviceName, PrecisionName
 from embedtrain.training.settings import TrainingSettings
 
 Mix = Literal["proportional", "round-robin"]
@@ -20,8 +19,11 @@ class TrainOptions:
             columns tell what they hold. Without dev, some rows of the first one are held out to choose the weights by.
         output: The run's folder; the same command continues a run that was cut off.
         loss: The loss by its short name, one for each table or one for all; by default what suits each table.
-        dev: Pairs that choose the weights: scored pairs by Spearman, labelled ones by average precision, positive ones
-            by the rank at which anchors find their positives (MRR).
+        dev: What chooses the weights: scored pairs by Spearman, labelled ones by average precision, positive ones by
+            the rank at which anchors find their positives (MRR); or a folder of corpus, queries and qrels by nDCG@10.
+        dev_split: Whose judgements choose, where dev is such a folder; by default dev or validation, or its only split.
+        dev_documents: Documents of that folder that are searched at most, the relevant ones always among them; each dev
+            evaluation encodes all of them, so time grows with it.
         test: Scored pairs that judge; nothing is ever chosen by them.
         columns: Names in your files for ours, such as anchor=question; numbers from 0 for a file without header.
         score_range: Lowest and highest score in your files, such as 0 5; scaled to 0 ... 1 once, when reading.
@@ -62,6 +64,8 @@ class TrainOptions:
     output: str
     loss: list[str] = field(default_factory=list)
     dev: str | None = None
+    dev_split: str | None = None
+    dev_documents: int = 10_000
     test: str | None = None
     columns: dict[str, str] = field(default_factory=dict)
     score_range: tuple[float, float] = (0.0, 1.0)

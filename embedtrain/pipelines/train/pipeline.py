@@ -8,7 +8,9 @@ report stand at the top of the folder.
 import logging
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from embedtrain.data.schema import KINDS
-from embedtrain.evaluation.holdout import DEV_SETS, DevSet, ScoredPairsDev
+from embedtrain.evaluation.holdout import DevSet
 from embedtrain.files import (
     read_json,
     sha256_of_file,
@@ -27,35 +28,21 @@ from embedtrain.files import (
     write_json,
     write_parquet,
 )
-from embedtrain.models import ModelSource, autocast, choose_attention, load_biencoder
+from embedtrain.models import ModelSource, choose_attention, load_biencoder
 from embedtrain.pipelines.checks import content_hash
 from embedtrain.pipelines.keeping import keep_model
 from embedtrain.pipelines.memory import lean_memory
-from embedtrain.pipelines.results import split_scores
 from embedtrain.pipelines.run import Run
 from embedtrain.pipelines.train.fitting import Fitting
 from embedtrain.pipelines.train.inputs import TrainInputs, collect_train_inputs
 from embedtrain.pipelines.train.judging import judge_training
+from embedtrain.pipelines.train.measuring import predict_split, read_hashes, read_measures, read_table
 from embedtrain.pipelines.train.options import TrainOptions
 from embedtrain.pipelines.train.reading import read_tables
+from embedtrain.pipelines.train.result import TrainResult
 from embedtrain.report import write_train_report
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a run made: ``metrics`` is the content of ``metrics.json``, ``adapter`` is None without LoRA."""
-
-    metrics: dict[str, Any]
-    model: Path
-    adapter: Path | None
-    report: Path
-
-    def to_frame(self) -> pd.DataFrame:
-        """Scores before and after on dev and test as fractions, with 95 % intervals: see ``results.score_frame``."""
-        deciding = {split: metric["name"] for split, metric in self.metrics["metrics"].items()}
-        return split_scores(self.metrics["models"], deciding)
 
 
 def train(options: TrainOptions) -> TrainResult:
@@ -103,36 +90,34 @@ class TrainPipeline:
         inputs, seed = self.inputs, self.options.seed
 
         def work(folder: Path) -> None:
-            tables = read_tables(inputs, seed=seed)
-            for number, rows in enumerate(tables.training):
-                write_parquet(folder / f"data_{number}.parquet", rows.rename_axis("row").reset_index())
-            for name, frame in (("dev", tables.dev), ("test", tables.test)):
-                if frame is not None:
-                    write_parquet(folder / f"{name}.parquet", frame.rename_axis("row").reset_index())
-            write_json(folder / "kinds.json", {"dev": tables.dev_kind.name})
-            write_json(folder / "audit.json", tables.audit)
+            read_tables(inputs, seed=seed).write(folder)
+            if inputs.search is not None:
+                inputs.search.write(folder)
 
         given = {"dev": inputs.dev, "test": inputs.test}
         used = {
             **{f"data {table.source}": content_hash(table.rows) for table in inputs.tables},
             **{name: content_hash(frame) for name, frame in given.items() if frame is not None},
+            **({} if inputs.search is None else {"dev": inputs.search.fingerprint}),
             "first": inputs.tables[0].source,
-            **({} if inputs.dev is not None else {"seed": seed}),
+            **({"seed": seed} if inputs.holds_out else {}),
         }
         folder = self.run.stage("read", inputs=used, work=work)
         for finding in read_json(folder / "audit.json")["findings"]:
             logger.info("audit: %s", finding["message"])
-        rows = [len(self._table(f"data_{number}")) for number in range(len(inputs.tables))]
-        held = "" if inputs.dev is not None else f", held out of {inputs.tables[0].source}"
-        logger.info("%d rows to train on; dev: %d rows%s", sum(rows), len(self._table("dev")), held)
+        rows = [len(read_table(folder, f"data_{number}")) for number in range(len(inputs.tables))]
+        held = f", held out of {inputs.tables[0].source}" if inputs.holds_out else ""
+        dev = f"{len(read_table(folder, 'dev'))} rows" if inputs.search is None else str(inputs.search)
+        logger.info("%d rows to train on; dev: %s%s", sum(rows), dev, held)
 
     def zero_shot(self) -> None:
         """Score the model on dev and test before anything is trained."""
 
         def work(folder: Path) -> None:
             model = load_biencoder(self.inputs.base, device=self.device)
-            parts = [self._predictions(model, split, measure) for split, measure in self._measures().items()]
-            write_parquet(folder / "predictions.parquet", pd.concat(parts, ignore_index=True))
+            write_parquet(
+                folder / "predictions.parquet", pd.concat(self._predictions(model, self.splits), ignore_index=True)
+            )
 
         used = {"base": self.inputs.base.fingerprint, **self._hashes(*self.splits), **self.computing}
         self.run.stage("zero_shot", inputs=used, work=work)
@@ -166,8 +151,8 @@ class TrainPipeline:
             fitting = Fitting(
                 options,
                 inputs,
-                tables=[self._table(name) for name in numbers],
-                dev=self._measures()["dev"],
+                tables=[read_table(self.run.path("read"), name) for name in numbers],
+                dev=self.measures["dev"],
                 before=self._kept("zero_shot", "dev"),
                 checkpoints=mine,
                 leads=self.run.leads,
@@ -183,20 +168,20 @@ class TrainPipeline:
 
     def predict(self) -> None:
         """Let the trained model score test; what it predicted for dev is kept from its training."""
-        measures = {split: measure for split, measure in self._measures().items() if split != "dev"}
+        splits = self.splits[1:]
 
         def work(folder: Path) -> None:
             parts = [pd.read_parquet(self.run.path("train", "predictions.parquet"))]
-            if measures:
+            if splits:
                 source = ModelSource("trained", str(self.run.path("train", "model")), "folder")
                 model = load_biencoder(source, device=self.device)
-                parts += [self._predictions(model, split, measure) for split, measure in measures.items()]
+                parts += self._predictions(model, splits)
             write_parquet(folder / "predictions.parquet", pd.concat(parts, ignore_index=True))
 
         used = {
             "model": sha256_of_folder(self.run.path("train", "model")),
             "dev_predictions": sha256_of_file(self.run.path("train", "predictions.parquet")),
-            **self._hashes(*measures),
+            **self._hashes(*splits),
             **self.computing,
         }
         self.run.stage("predict", inputs=used, work=work)
@@ -207,11 +192,11 @@ class TrainPipeline:
         stages = {"zero_shot": "zero_shot", "trained": "predict"}
 
         def work(folder: Path) -> None:
-            measures = self._measures()
+            measures = self.measures
             judged = judge_training(
                 {(model, split): self._kept(stage, split) for model, stage in stages.items() for split in measures},
                 measures,
-                held_out=self.inputs.dev is None,
+                held_out=self.inputs.holds_out,
                 bootstrap_samples=options.bootstrap_samples,
                 seed=options.seed,
             )
@@ -235,24 +220,19 @@ class TrainPipeline:
         keep_model(self.run, self.run.path("train", "model"))
         self.run.keep(self.run.path("train", "adapter"), "adapter")
 
-    def _table(self, name: str) -> pd.DataFrame:
-        return pd.read_parquet(self.run.path("read", f"{name}.parquet")).set_index("row")
+    @cached_property
+    def measures(self) -> dict[str, DevSet]:
+        """What each split is measured by, once the tables are read."""
+        return read_measures(self.run.path("read"))
 
     def _hashes(self, *names: str) -> dict[str, str]:
-        return {name: sha256_of_file(self.run.path("read", f"{name}.parquet")) for name in names}
+        return read_hashes(self.run.path("read"), *names)
 
-    def _measures(self) -> dict[str, DevSet]:
-        """What each split is measured by."""
-        kind = KINDS[read_json(self.run.path("read", "kinds.json"))["dev"]]
-        measures: dict[str, DevSet] = {"dev": DEV_SETS[kind](self._table("dev"))}
-        if self.inputs.test is not None:
-            measures["test"] = ScoredPairsDev(self._table("test"))
-        return measures
-
-    def _predictions(self, model: SentenceTransformer, split: str, measure: DevSet) -> pd.DataFrame:
-        # Test in fp32, because that is what a user of the saved model gets; dev as it is computed while training.
-        with autocast(self.device, "fp32" if split == "test" else self.precision):
-            return pd.DataFrame({"split": split, "prediction": measure.predict(model)})
+    def _predictions(self, model: SentenceTransformer, splits: Iterable[str]) -> list[pd.DataFrame]:
+        times = self.options.training.evaluations
+        return [
+            predict_split(model, split, self.measures[split], **self.computing, evaluations=times) for split in splits
+        ]
 
     def _kept(self, stage: str, split: str) -> NDArray[np.float64]:
         predictions = pd.read_parquet(self.run.path(stage, "predictions.parquet"))

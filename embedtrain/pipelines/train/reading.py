@@ -1,6 +1,7 @@
 """The audit of training tables against each other, dev and test, and the rows held out where no dev is given."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -8,8 +9,11 @@ import pandas as pd
 from embedtrain.data import audit_pairs
 from embedtrain.data.audit_rows import audit_classes, audit_tuples
 from embedtrain.data.findings import AuditReport, Finding
+from embedtrain.data.retrieval import QRELS
+from embedtrain.data.retrieval_parts import judged_pairs
 from embedtrain.data.schema import LABELLED_SENTENCES, TRIPLETS, Kind
 from embedtrain.evaluation.splitting import hold_out
+from embedtrain.files import write_json, write_parquet
 from embedtrain.pipelines.checks import check_tables
 from embedtrain.pipelines.train.inputs import TrainingTable, TrainInputs, kind_of_dev
 
@@ -23,17 +27,27 @@ class ReadTables:
 
     Attributes:
         training: The tables to train on, in the order of the options.
-        dev: What chooses the weights, of the kind ``dev_kind``.
-        dev_kind: One of ``DEV_KINDS``, or the kind of the first training table when dev was held out of it.
+        dev: What chooses the weights, of the kind ``dev_kind``; None where a retrieval set does.
+        dev_kind: One of ``DEV_KINDS``, the kind of the first training table when dev was held out of it, or
+            ``QRELS`` of a retrieval set.
         test: What judges, or None.
         audit: What was found, in plain JSON values.
     """
 
     training: list[pd.DataFrame]
-    dev: pd.DataFrame
+    dev: pd.DataFrame | None
     dev_kind: Kind
     test: pd.DataFrame | None
     audit: dict[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """Keep the tables in the folder of a stage, each row with the number that it had in its file."""
+        named = {f"data_{number}": rows for number, rows in enumerate(self.training)}
+        for name, frame in {**named, "dev": self.dev, "test": self.test}.items():
+            if frame is not None:
+                write_parquet(folder / f"{name}.parquet", frame.rename_axis("row").reset_index())
+        write_json(folder / "kinds.json", {"dev": self.dev_kind.name})
+        write_json(folder / "audit.json", self.audit)
 
 
 def read_tables(inputs: TrainInputs, *, seed: int) -> ReadTables:
@@ -47,10 +61,15 @@ def read_tables(inputs: TrainInputs, *, seed: int) -> ReadTables:
     reports = [report]
     given = {name: frame for name, frame in (("dev", dev), ("test", test)) if frame is not None}
     check_tables({name: frame for name, frame in given.items() if "score" in frame}, stage="after the audit")
+    if inputs.search is not None:
+        # What answers a dev query is not to be learned by heart.
+        given = {"dev": judged_pairs(inputs.search.found), **given}
     cleaned, report = _audit(first, given)
     reports.append(report)
     if dev is not None:
         dev_kind = kind_of_dev(dev)
+    elif inputs.search is not None:
+        dev_kind = QRELS
     else:
         dev_kind = first.kind
         cleaned, dev = hold_out(cleaned, kind=first.kind, name=first.source, seed=seed)

@@ -1,8 +1,8 @@
-"""``embedtrain report``: the page of one run written again, or one page over many runs."""
+"""The page of one run written again, or one page over many runs."""
 
 import glob
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +10,7 @@ import pandas as pd
 from embedtrain.errors import Problems, UserError
 from embedtrain.pipelines.checks import noting
 from embedtrain.pipelines.compare.reading import read_test
+from embedtrain.pipelines.report.options import ReportOptions
 from embedtrain.pipelines.run import check_writable
 from embedtrain.report import (
     write_adapt_report,
@@ -33,20 +34,6 @@ PAGES: dict[str, Callable[[Path], Path]] = {
     "evaluate mteb": write_tasks_report,
     "evaluate glue": write_tasks_report,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportOptions:
-    """Which runs, and where to.
-
-    Args:
-        runs: Run folders, or patterns such as "runs/*"; they may also stand first without a flag. Of one, the report is
-            written again; of several, one page is written over them all.
-        output: The page over several runs; by default runs.html in the folder that holds the first of them.
-    """
-
-    runs: list[str] = field(default_factory=list)
-    output: str | None = None
 
 
 @dataclass(frozen=True)
