@@ -105,7 +105,6 @@ def training(run: Path) -> Section:
         "teacher": teacher,
         "candidates": candidates if len(candidates) > 1 else [],
         "several": len(entries(teacher.get("members"))) > 1,
-        "agreement": any("agreement" in entry for entry in histories.get("silver_only", {}).get("evaluations", [])),
     }
     return Section(files.missing, shown)
 

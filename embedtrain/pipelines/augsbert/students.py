@@ -12,7 +12,7 @@ from embedtrain.models import ModelSource
 from embedtrain.pipelines.augsbert.choosing import Teacher
 from embedtrain.pipelines.augsbert.members import STUDENT_STAGE, learns_batches
 from embedtrain.pipelines.augsbert.tasks import student_tasks
-from embedtrain.pipelines.augsbert.taught import agreement, embedding_hash, taught_texts
+from embedtrain.pipelines.augsbert.taught import embedding_hash, taught_texts
 from embedtrain.pipelines.augsbert.workspace import PAIR, Workspace
 from embedtrain.pipelines.checks import content_hash
 from embedtrain.training.history import History
@@ -29,10 +29,9 @@ def train_gold_only(work: Workspace) -> None:
 def train_augmented(work: Workspace, teacher: Teacher) -> None:
     """Train the student on gold and on what the teacher says of silver, in the order that the schedule says.
 
-    Each phase of it ends with its best weights on dev, and has as many steps at most as the gold-only student. Learning
-    silver's similarities batch by batch is another thing: it has steps of its own, and ends with the weights that agree
-    most with the teacher on the texts of dev, whose scores may be too few to tell what has been learnt. With
-    ``silver-then-gold`` the second phase is the training of the gold-only student from other weights.
+    Each phase of it ends with its best weights on dev, and has as many steps at most as the gold-only student, but for
+    silver whose similarities are learnt batch by batch. With ``silver-then-gold`` the second phase is the training of
+    the gold-only student from other weights.
     """
     gold, silver = work.table("gold"), pd.read_parquet(work.run.path("silver", "silver.parquet"))
     teaching = teacher if learns_batches(work.options, teacher.members) else None
@@ -80,16 +79,14 @@ def _train(
 
     def fit(checkpoints: Path) -> tuple[SentenceTransformer, History]:
         model = work.load(source)
-        taught = taught_texts(work, teacher) if teacher else None
         history = work.fit_biencoder(
             model,
-            student_tasks(tables, options, taught=taught),
+            student_tasks(tables, options, taught=taught_texts(work, teacher) if teacher else None),
             settings=settings,
             max_steps=max_steps,
             seed=options.seed,
             description=stage.replace("_", " "),
             untrained=work.zero_shot_dev() if start is None else work.kept_dev(start),
-            agreement=agreement(work, taught) if taught and distils else None,
             checkpoints=checkpoints,
         )
         return model, history

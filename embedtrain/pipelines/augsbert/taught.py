@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from embedtrain.evaluation.agreement import Agreement
 from embedtrain.files import sha256_of_file, write_parquet
 from embedtrain.pipelines.augsbert.choosing import Teacher
 from embedtrain.pipelines.augsbert.members import Member
@@ -22,14 +21,13 @@ SHARDS = "embeddings"
 
 
 def embed(work: Workspace, teacher: Teacher) -> None:
-    """Let every member of the teacher embed the texts of new pairs and of dev; what a killed process did is kept."""
+    """Let every member of the teacher embed the texts of the new pairs; what a killed process has done is kept."""
     candidates = work.run.path("sample", CANDIDATES)
     for member in teacher.members:
         shards = work.run.folder / SHARDS / member.slug
 
         def fill(folder: Path, member: Member = member, shards: Path = shards) -> None:
-            pairs = pd.concat([pd.read_parquet(candidates, columns=PAIR), work.table("dev")[PAIR]])
-            texts = pd.unique(pairs.to_numpy(dtype=object).ravel()).tolist()
+            texts = pd.unique(pd.read_parquet(candidates, columns=PAIR).to_numpy(dtype=object).ravel()).tolist()
             made = encode_texts(
                 texts,
                 work.trained(member.stage),
@@ -41,11 +39,7 @@ def embed(work: Workspace, teacher: Teacher) -> None:
             np.save(folder / EMBEDDINGS, made / np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-12))
             write_parquet(folder / TEXTS, pd.DataFrame({"text": texts}))
 
-        used = {
-            "teacher": member_fingerprint(work, member),
-            "candidates": sha256_of_file(candidates),
-            **work.hashes("dev"),
-        }
+        used = {"teacher": member_fingerprint(work, member), "candidates": sha256_of_file(candidates)}
         work.run.stage(_stage(member), inputs=used, work=fill)
 
 
@@ -54,13 +48,6 @@ def taught_texts(work: Workspace, teacher: Teacher) -> TaughtTexts:
     parts = [_kept(work, member)[1] for member in teacher.members]
     texts, _ = _kept(work, teacher.members[0])
     return TaughtTexts(texts, parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
-
-
-def agreement(work: Workspace, taught: TaughtTexts) -> Agreement:
-    """How alike a student and the teacher find any two texts of dev."""
-    texts = pd.unique(work.table("dev")[PAIR].to_numpy(dtype=object).ravel()).tolist()
-    rows = [taught.row_of[text] for text in texts]
-    return Agreement(texts, taught.embeddings[rows], seed=work.options.seed)
 
 
 def embedding_hash(work: Workspace, member: Member) -> dict[str, str]:

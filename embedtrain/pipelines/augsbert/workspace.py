@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
-from embedtrain.evaluation.agreement import Agreement
 from embedtrain.evaluation.holdout import ScoredPairsDev
 from embedtrain.evaluation.statistics import spearman
 from embedtrain.evaluation.sts import cosine_of_pairs
@@ -117,9 +116,8 @@ class Workspace:
         description: str,
         untrained: pd.DataFrame | None,
         checkpoints: Path,
-        agreement: Agreement | None = None,
     ) -> History:
-        """Train a bi-encoder in place, up to its best weights on dev: by Spearman, or by agreement with a teacher.
+        """Train a bi-encoder in place, up to the weights of its best Spearman on dev.
 
         Args:
             model: The encoder.
@@ -130,27 +128,21 @@ class Workspace:
             description: Name on the progress bar.
             untrained: Its predictions for dev as it is, where they are known.
             checkpoints: Where a training that is cut off is gone on from.
-            agreement: What decides in place of Spearman.
         """
         dev = ScoredPairsDev(self.table("dev"))
 
-        def result(predictions: np.ndarray, **more: float) -> DevResult:
-            return DevResult({**dev.scores(predictions), **more}, predictions)
+        def result(predictions: np.ndarray) -> DevResult:
+            return DevResult(dev.scores(predictions), predictions)
 
         def dev_metric(current: SentenceTransformer) -> DevResult:
             with autocast(current.device.type, self.precision):
-                more = {agreement.name: agreement(current)} if agreement else {}
-                return result(dev.predict(current), **more)
+                return result(dev.predict(current))
 
-        known = None
-        if untrained is not None and agreement is None:
-            known = result(untrained["prediction"].to_numpy(dtype="float64"))
         return train_tasks(
             model,
             tasks,
             dev_metric=dev_metric,
-            metric=agreement.name if agreement else dev.metric,
-            untrained=known or "score",
+            untrained="score" if untrained is None else result(untrained["prediction"].to_numpy(dtype="float64")),
             settings=settings,
             max_steps=max_steps,
             seed=seed,
