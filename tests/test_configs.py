@@ -173,7 +173,7 @@ loss: mnrl
         "line 14: 'top_k' stands in the file more than once",
         "--positive-threshold is not set",
         # The range was misspelt, so that the scores do not fit either.
-        "give --score-range 0 5",
+        "such as 0 5",
     ):
         assert expected in shown, shown
     assert "not filled in" not in shown

@@ -11,6 +11,7 @@ from conftest import SAMPLES
 
 import embedtrain.arguments
 import embedtrain.cli_evaluate
+import embedtrain.cli_making
 import embedtrain.cli_results
 import embedtrain.cli_start
 from embedtrain.cli import main
@@ -105,7 +106,13 @@ def test_every_command_is_understood(words, monkeypatch, tmp_path, capsys):
     def parse_only(*args, **kwargs):
         parsed.append(parse(*args, **kwargs))
 
-    for module in (embedtrain.arguments, embedtrain.cli_evaluate, embedtrain.cli_results, embedtrain.cli_start):
+    for module in (
+        embedtrain.arguments,
+        embedtrain.cli_making,
+        embedtrain.cli_evaluate,
+        embedtrain.cli_results,
+        embedtrain.cli_start,
+    ):
         monkeypatch.setattr(module, "parse", parse_only)
     monkeypatch.chdir(tmp_path)
     assert main(shlex.split(words, comments=True)) == 0, capsys.readouterr().err

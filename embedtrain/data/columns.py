@@ -71,10 +71,18 @@ def find_by_name(header: Sequence[str], *, kind: Kind, columns: Mapping[str, str
         elif theirs not in header:
             asked = f", which --columns {ours}={theirs} asks for" if ours in columns else ""
             mapped = f"; if it has another name, give --columns {ours}=NAME" if kind.can_be_mapped else ""
-            cure = did_you_mean(theirs, free) or mapped
+            cure = did_you_mean(theirs, free) or mapped + _if_unscored(ours, wanted, kind=kind)
             problems.add(f"{label}: there is no column '{theirs}'{asked}; found {', '.join(header)}{cure}")
     problems.raise_if_any()
     return wanted
+
+
+def _if_unscored(missing: str, wanted: Mapping[str, str], *, kind: Kind) -> str:
+    """What else pairs may be that have neither score nor label, where such tables are read."""
+    texts = [theirs for ours, theirs in wanted.items() if ours in ("sentence1", "sentence2")]
+    if missing not in ("score", "label") or len(texts) != 2 or not kind.may_hold("positive"):
+        return ""
+    return f"; if both texts of a row belong together, give --columns anchor={texts[0]} positive={texts[1]}"
 
 
 def wanted_names(header: Sequence[str], *, kind: Kind, columns: Mapping[str, str], label: str) -> dict[str, str]:
@@ -134,8 +142,10 @@ def no_header(first: Sequence[str], *, delimiter: str, wanted: Mapping[str, str]
     found = f"none of the columns {', '.join(wanted.values())} stands in the first line, which reads "
     found += f"'{delimiter.join(first)[:_SHOWN_CHARACTERS]}'"
     if not kind.can_be_mapped:
-        return f"{found}; {spelling}" if spelling else found
-    positions = likely_positions(first, wanted=list(wanted), number_column=kind.number_column)
+        return f"{found}; {spelling or 'they have to be called so'}"
+    # Of several kinds, the wanted columns tell which was taken.
+    number_column = next((ours for ours in ("score", "label") if ours in wanted), None)
+    positions = likely_positions(first, wanted=list(wanted), number_column=number_column)
     as_data = (
         f"if it is data and the file has no header, give {mapping_flag(positions)}"
         if positions

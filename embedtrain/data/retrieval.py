@@ -19,14 +19,20 @@ from embedtrain.data.schema import AnyOf, Kind
 from embedtrain.errors import Problems, UserError
 
 ENDINGS = (".jsonl", ".parquet", ".tsv", ".csv", ".json")
-QRELS = Kind("relevance judgements", ("query-id", "corpus-id", "score"))
+QRELS = Kind("relevance judgements", ("query-id", "corpus-id", "score"), can_be_mapped=False)
 # Data sets on the hub call it id as often as _id.
-_QUERIES = AnyOf("queries", (), kinds=(Kind("queries", ("_id", "text")), Kind("queries", ("id", "text"))))
+_QUERIES = AnyOf(
+    "queries",
+    (),
+    can_be_mapped=False,
+    kinds=tuple(Kind("queries", columns, can_be_mapped=False) for columns in (("_id", "text"), ("id", "text"))),
+)
 _CORPUS = AnyOf(
     "a corpus",
     (),
+    can_be_mapped=False,
     kinds=tuple(
-        Kind("a corpus", columns)
+        Kind("a corpus", columns, can_be_mapped=False)
         for columns in (("_id", "title", "text"), ("id", "title", "text"), ("_id", "text"), ("id", "text"))
     ),
 )

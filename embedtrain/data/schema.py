@@ -87,7 +87,7 @@ class AnyOf(Kind):
         return any(kind.may_hold(column) for kind in self.kinds)
 
     def resolved(self, header: Sequence[str], mapping: Mapping[str, str]) -> Kind:
-        """The first kind whose columns are all there, or else the one of whose columns most are.
+        """The first kind whose columns are all there, or else the one of whose columns most are, or that has as many.
 
         Args:
             header: The file's column names; empty where it has none and the mapping gives positions.
@@ -99,7 +99,13 @@ class AnyOf(Kind):
 
         if any(_NUMBERED_NEGATIVE.fullmatch(name) for name in there):
             there.add("negative")
-        return max(self.kinds, key=lambda kind: sum(name in there for name in kind.columns) / len(kind.columns))
+
+        def fit(kind: Kind) -> tuple[float, bool]:
+            share = sum(name in there for name in kind.columns) / len(kind.columns)
+            # Where no name is known, their number tells what they are likely to be.
+            return share, share == 0 and len(kind.columns) == len(header)
+
+        return max(self.kinds, key=fit)
 
 
 SENTENCES = Kind("sentences", ("text",))

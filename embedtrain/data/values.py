@@ -15,6 +15,8 @@ from embedtrain.errors import Problems, UserError
 logger = logging.getLogger(__name__)
 
 _SHOWN_ROWS = 5
+# A stated range is wondered at when so many scores leave so much of its lower end empty.
+_ENOUGH_SCORES, _WIDE_GAP = 50, 0.15
 _NUMERIC_OR_TEXT = {"string", "integer", "floating", "mixed-integer-float", "mixed-integer", "boolean"}
 
 
@@ -130,18 +132,22 @@ def _scores(column: pd.Series, *, score_range: tuple[float, float] | None, label
     if outside.any():
         found = _shown(numbers[outside], lambda value: f"{value:g}")
         smallest, largest = numbers.min(), numbers.max()
-        fits_five = smallest >= 0 and 1 < largest <= 5
-        cure = (
-            "; all of them fit 0 to 5: give --score-range 0 5"
-            if fits_five and score_range != (0.0, 5.0)
-            else f"; they run from {smallest:g} to {largest:g}: give --score-range LOW HIGH of your scale"
-        )
         raise UserError(
-            f"{label}: {int(outside.sum())} of {len(numbers)} scores lie outside {low:g} to {high:g}: {found}{cure}"
+            f"{label}: {int(outside.sum())} of {len(numbers)} scores lie outside {low:g} to {high:g}: {found}; they "
+            f"run from {smallest:g} to {largest:g}: give --score-range with the lowest and the highest that your "
+            f"scale allows, such as {likely_range(smallest, largest)}"
         )
     if high > 1 and low >= 0 and len(numbers) > 1 and 0 < numbers.max() <= 1:
         logger.warning("%s: no score is above 1, though the stated range is %g to %g", label, low, high)
+    elif len(numbers) >= _ENOUGH_SCORES and numbers.min() - low >= _WIDE_GAP * (high - low):
+        # Of a scale from 1 that is read as one from 0, pairs that have nothing in common would be a bit alike.
+        logger.warning("%s: no score is below %g, though the stated range is %g to %g", label, numbers.min(), low, high)
     return (numbers - low) / (high - low)
+
+
+def likely_range(lowest: float, highest: float) -> str:
+    """The whole numbers around what was found, for a message: most scales begin and end with one."""
+    return f"{math.floor(lowest):g} {math.ceil(highest):g}"
 
 
 def _labels(column: pd.Series, *, label: str) -> pd.Series:

@@ -350,3 +350,13 @@ def test_a_tsv_written_with_quoting_is_read_as_it_stands_and_warned_about(tmp_pa
     table = read_scored_pairs(str(path))
     assert table["sentence1"].tolist() == ["plain", '"he said ""go""."']
     assert "1 rows (the first is 3) look as if they were written with quoting" in caplog.text
+
+
+def test_a_scale_from_1_that_is_read_as_one_from_0_is_wondered_at(caplog):
+    table = pd.DataFrame({"sentence1": ["a"] * 60, "sentence2": ["b"] * 60, "score": [1.0, 2.5, 5.0] * 20})
+    read_scored_pairs(table, score_range=(1, 5))
+    read_scored_pairs(table.assign(score=table["score"] - 1), score_range=(0, 5))
+    read_scored_pairs(table.head(30), score_range=(0, 5))
+    assert not caplog.text
+    read_scored_pairs(table, score_range=(0, 5))
+    assert "no score is below 1, though the stated range is 0 to 5" in caplog.text

@@ -44,7 +44,7 @@ def run(tmp_path, tiny_model, capsys, monkeypatch):
         (["--dims", "8", "8"], "--dims 8 is given twice"),
         (["--number-types", "int4"], "int4"),
         (["--score-range", "5", "0"], "the lower one first"),
-        (["--score-range", "0", "1"], "give --score-range 0 5"),
+        (["--score-range", "0", "1"], "such as 0 5"),
         (["--columns", "sentense1=a"], "did you mean 'sentence1'"),
         (["--train-data", "none.tsv"], "--train-data (none.tsv): no such file"),
         (["--modell", "x"], "did you mean '--model'"),

@@ -204,3 +204,20 @@ def test_pairs_that_cannot_choose_are_refused(run, tmp_path):
     few = table(tmp_path, anchor=["a", "b"], positive=["c", "d"])
     code, shown = run("--data", GOLD, "--dev", few)
     assert (code, "2 pairs, expected at least 10" in shown) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("header", "words", "advice"),
+    [
+        ("question,answer", ["--loss", "mnrl"], "--columns anchor=NAME positive=NAME"),
+        ("question,answer", ["--columns", "sentence1=question", "sentence2=answer"], "anchor=question positive=answer"),
+        ("sentence1,sentence2", [], "--columns anchor=sentence1 positive=sentence2"),
+    ],
+)
+def test_two_columns_of_text_are_taken_for_what_they_are(header, words, advice, tmp_path, capsys):
+    table = tmp_path / "qa.csv"
+    table.write_text(f"{header}\nhow?,so\nwhy?,because\n", encoding="utf-8")
+    assert main(["train", "--data", str(table), *words, "--output", str(tmp_path / "run")]) == 2
+    shown = " ".join(capsys.readouterr().err.split())
+    assert advice in shown
+    assert "negative=NAME" not in shown

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from embedtrain.data.findings import agreeing, counted, row_list
+from embedtrain.data.values import likely_range
 
 BAR = 40
 _SHOWN_LABELS = 20
@@ -69,7 +70,7 @@ def _numbers(numbers: Mapping[str, Any] | None) -> Iterator[str]:
     if lowest == highest:
         yield "! one score throughout: nothing can be learnt from it, or measured by it"
     elif lowest < 0 or highest > 1:
-        likely = _likely_range(lowest, highest)
+        likely = likely_range(lowest, highest)
         yield f"  training reads scores from 0 to 1: give --score-range LOW HIGH, such as {likely}"
 
 
@@ -103,7 +104,8 @@ def _tokens(tokens: Mapping[str, Any]) -> Iterator[str]:
         if tokens["unknown_share"] > UNKNOWN_SHARE:
             yield (
                 f"! {base} cannot tell these words apart, whatever it is trained on: take a base model made for this "
-                "language or script"
+                "language or script, such as BAAI/bge-small-zh-v1.5 for Chinese or "
+                "intfloat/multilingual-e5-small for many"
             )
     if tokens["cut_share"] > CUT_SHARE:
         yield "! what stands behind the cut is not read: split the texts, or take a base model that reads longer ones"
@@ -201,13 +203,6 @@ def agreeing_stand(count: int) -> str:
 
 def _standing(count: int, noun: str) -> str:
     return f"{counted_large(count, noun)} {agreeing_stand(count)}"
-
-
-def _likely_range(lowest: float, highest: float) -> str:
-    for low, high in ((0, 5), (1, 5), (0, 10), (0, 100), (-1, 1)):
-        if low <= lowest and highest <= high:
-            return f"{low} {high}"
-    return f"{lowest:g} {highest:g}"
 
 
 def _listed(shares: Mapping[str, float]) -> str:

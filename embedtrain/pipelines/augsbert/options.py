@@ -35,8 +35,10 @@ class AugSBERTOptions:
     Args:
         gold: Scored pairs to train on: a CSV, TSV, JSON, JSONL or Parquet file, a saved datasets folder or a hub name.
         output: The run's folder; the same command continues a run that was cut off.
-        dev: Scored pairs that choose weights, teacher and final model; without them some of gold are held out.
-        test: Scored pairs that judge, nothing is ever chosen by them; without them a fifth of gold are held out.
+        dev: Scored pairs that choose weights, teacher and final model; without them 5 % of gold are held out, 50 to
+            1,000 pairs.
+        test: Scored pairs that judge, nothing is ever chosen by them; without them a fifth of gold is held out, 50 to
+            1,000 pairs.
         unlabeled: Sentences to make new pairs from (also TXT, one sentence a line); gold's own sentences are added.
         pairs: Unlabelled pairs of another domain than gold's, ready made, for the strategy cross-domain.
         columns: Names in your files for ours, such as sentence1=question1; numbers from 0 for a file without header.
