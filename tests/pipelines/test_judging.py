@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from embedtrain.evaluation.holdout import ScoredPairsDev
 from embedtrain.pipelines.augsbert.judging import judge, results_table, teacher_warning
+from embedtrain.pipelines.train.judging import judge_training
 
 
 def predictions(**noise):
@@ -109,3 +111,17 @@ def test_the_table_has_a_row_a_model_and_marks_the_kept_one():
         "gold + silver",
     ]
     assert f"{100 * result['models']['gold_only']['test']['spearman']:.2f}" in lines[4]
+
+
+@pytest.mark.parametrize(
+    ("distance", "expected", "other"),
+    [(0.0, "Dev is too easy", "learning-rate"), (0.3, "--training.learning-rate", "too easy")],
+)
+def test_what_may_help_depends_on_whether_anything_was_left_to_gain(distance, expected, other):
+    gold = np.linspace(0, 1, 40)
+    dev = ScoredPairsDev(pd.DataFrame({"sentence1": ["a"] * 40, "sentence2": ["b"] * 40, "score": gold}))
+    predicted = gold + distance * np.random.default_rng(0).normal(size=40)
+    predictions = {("zero_shot", "dev"): predicted, ("trained", "dev"): predicted}
+    judged = judge_training(predictions, {"dev": dev}, held_out=True, bootstrap_samples=100, seed=0)
+    assert expected in judged["warnings"][0]
+    assert other not in judged["warnings"][0]

@@ -92,9 +92,15 @@ def _warnings(models: Mapping[str, Any], measures: Mapping[str, DevSet], *, held
     before, after = (models[name]["dev"][metric] for name in ("zero_shot", "trained"))
     found = []
     if after <= before:
+        # What is right already cannot become better, however one trains.
+        cure = (
+            "Dev is too easy to tell one model from another; give harder rows with --dev"
+            if before >= 1
+            else "A lower --training.learning-rate or more data may help"
+        )
         found.append(
             f"Training did not improve the model on dev ({label} {points(before)} before, {points(after)} after): "
-            "model/ holds the weights it began with. A lower --training.learning-rate or more data may help."
+            f"model/ holds the weights it began with. {cure}."
         )
     if "test" not in measures:
         whence = "was held out of the training data and " if held_out else ""
