@@ -13,6 +13,8 @@ from embedtrain.models.dropout import dropped
 
 # What one more group costs in a layer, in attention weights that could have been computed instead, for each head.
 GROUP_COST = 4000
+# Rows narrower than a register of 16 numbers, of which PyTorch's softmax has no fast kernel.
+NARROW = 16
 
 
 @dataclass(frozen=True)
@@ -151,24 +153,40 @@ def grid_attention(
 
 def _softmax(logits: Tensor) -> Tensor:
     """Over the last axis, of half precision in fp32; in the logits' type."""
-    return cast(Tensor, _HalfSoftmax.apply(logits)) if logits.itemsize == 2 else torch.softmax(logits, dim=-1)
+    return cast(Tensor, _FullSoftmax.apply(logits))
 
 
-class _HalfSoftmax(torch.autograd.Function):
-    """Computed in fp32, since PyTorch's kernels for short rows of bf16 take twice as long as those with conversions."""
+class _FullSoftmax(torch.autograd.Function):
+    """Softmax over rows of any width at the same cost an element.
+
+    PyTorch's kernel is several times as slow on rows that do not fill a vector register, and in bf16 twice as slow on
+    short ones as the same with conversions.
+    """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor) -> Tensor:
-        weights = torch.softmax(logits.float(), dim=-1).to(logits.dtype)
+        exact = _full(logits)
+        if logits.shape[-1] < NARROW:
+            exact = (exact - exact.amax(dim=-1, keepdim=True)).exp_()
+            weights = exact.div_(exact.sum(dim=-1, keepdim=True)).to(logits.dtype)
+        else:
+            weights = torch.softmax(exact, dim=-1).to(logits.dtype)
         ctx.save_for_backward(weights)
         return weights
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (weights,) = ctx.saved_tensors
-        exact = weights.float()
-        by_logits = torch.ops.aten._softmax_backward_data(gradients[0].float(), exact, -1, torch.float32)
-        return cast(Tensor, by_logits).to(weights.dtype)
+        exact, gradient = _full(weights), _full(gradients[0])
+        if weights.shape[-1] < NARROW:
+            weighted = (gradient * exact).sum(dim=-1, keepdim=True)
+            return ((gradient - weighted) * exact).to(weights.dtype)
+        found = torch.ops.aten._softmax_backward_data(gradient, exact, -1, exact.dtype)
+        return cast(Tensor, found).to(weights.dtype)
+
+
+def _full(x: Tensor) -> Tensor:
+    return x.float() if x.itemsize == 2 else x
 
 
 class _Spread(torch.autograd.Function):

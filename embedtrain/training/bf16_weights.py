@@ -16,6 +16,9 @@ from torch.nn import functional as F
 
 # Smaller matrices stay in the cache whatever is done.
 MIN_ELEMENTS = 2**16
+# The projections of attention to queries, keys and values, as the encoder families call them. Those of DeBERTa are not
+# among them: it projects distances to keys, too.
+SAME_INPUT = (("query", "key", "value"), ("q", "k", "v"), ("q_lin", "k_lin", "v_lin"), ("q_proj", "k_proj", "v_proj"))
 
 
 @contextmanager
@@ -38,9 +41,12 @@ def bf16_weights(model: nn.Module) -> Iterator[Callable[[], None]]:
         and module.weight.numel() >= MIN_ELEMENTS
         and "forward" not in vars(module)
     ]
-    copies = [_Kept(layer.weight) for layer in layers]
-    for layer, kept in zip(layers, copies, strict=True):
-        vars(layer)["forward"] = partial(_linear, layer, kept)
+    copies: list[_Kept] = []
+    for group in _groups(model, layers):
+        together = _Together(group)
+        copies += together.copies
+        for place, layer in enumerate(group):
+            vars(layer)["forward"] = partial(together.forward, place)
 
     def stepped() -> None:
         for kept in copies:
@@ -53,22 +59,72 @@ def bf16_weights(model: nn.Module) -> Iterator[Callable[[], None]]:
             del vars(layer)["forward"]
 
 
+def _groups(model: nn.Module, layers: list[nn.Linear]) -> Iterator[list[nn.Linear]]:
+    """The layers, those that turn one input into queries, keys and values side by side."""
+    kept = set(layers)
+    grouped: set[nn.Linear] = set()
+    for parent in model.modules():
+        for names in SAME_INPUT:
+            found = [getattr(parent, name, None) for name in names]
+            group = [layer for layer in found if isinstance(layer, nn.Linear) and layer in kept - grouped]
+            alike = {(layer.in_features, layer.bias is None) for layer in group}
+            if len(set(group)) == len(names) and len(alike) == 1:  # a layer may stand in two places
+                grouped.update(group)
+                yield group
+    yield from ([layer] for layer in layers if layer not in grouped)
+
+
+class _Together:
+    """Layers that are called on one input, one after the other: a single product makes the outputs of all of them.
+
+    So the input is converted once, and its gradient is one product in place of three that are added up.
+
+    Args:
+        layers: In the order in which they are called. Where one is called on another input, or out of turn, its output
+            is still right.
+    """
+
+    def __init__(self, layers: list[nn.Linear]) -> None:
+        self.layers = layers
+        sizes = [layer.out_features for layer in layers]
+        self.copy = layers[0].weight.new_empty((sum(sizes), layers[0].in_features), dtype=torch.bfloat16)
+        parts = self.copy.split(sizes)
+        self.copies = [_Kept(layer.weight, part) for layer, part in zip(layers, parts, strict=True)]
+        self.sizes = sizes
+        self.input: Tensor | None = None
+        self.outputs: dict[int, Tensor] = {}
+
+    def forward(self, place: int, x: Tensor) -> Tensor:
+        """The output of one of the layers."""
+        layer = self.layers[place]
+        if not torch.is_autocast_enabled("cpu"):
+            return F.linear(x, layer.weight, layer.bias)
+        if place == 0:
+            outputs = _product(x, self.layers, self.copies, self.copy).split(self.sizes, dim=-1)
+            self.input, self.outputs = x, dict(enumerate(outputs))
+        if x is not self.input or place not in self.outputs:
+            return _product(x, [layer], [self.copies[place]], self.copies[place].copy)
+        output = self.outputs.pop(place)
+        if not self.outputs:
+            self.input = None
+        return output
+
+
 class _Kept:
     """A weight's copy in bf16 and the memory of its gradient."""
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, copy: Tensor) -> None:
         self.weight = weight
-        self.copy = torch.empty_like(weight, dtype=torch.bfloat16)
+        self.copy = copy
         self.copied: tuple[int, int] | None = None
         self.gradient: Tensor | None = None
 
-    def current(self) -> Tensor:
-        """The copy, made again when the weight was written to."""
+    def refresh(self) -> None:
+        """Make the copy again when the weight was written to."""
         seen = (self.weight.data_ptr(), self.weight._version)
         if seen != self.copied:
             self.copy.copy_(self.weight.detach())
             self.copied = seen
-        return self.copy.detach()
 
     def add_gradient(self, gradient: Tensor) -> None:
         """Add to the weight's gradient as autograd does."""
@@ -80,21 +136,26 @@ class _Kept:
         self.weight.grad = self.gradient.copy_(gradient)
 
 
-class _Copy(torch.autograd.Function):
-    """A weight as its copy; the gradient goes to the weight past autograd."""
+class _Copies(torch.autograd.Function):
+    """The weights of layers as their copy, one below the other; the gradients go to the weights past autograd."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, kept: _Kept) -> Tensor:
-        ctx.kept = kept
-        return kept.current()
+    def forward(ctx: Any, copy: Tensor, copies: list[_Kept], *weights: Tensor) -> Tensor:
+        ctx.copies = copies
+        for kept in copies:
+            kept.refresh()
+        return copy.detach()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None]:
-        ctx.kept.add_gradient(gradients[0])
-        return None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, ...]:
+        parts = gradients[0].split([len(kept.weight) for kept in ctx.copies])
+        for kept, part, needed in zip(ctx.copies, parts, ctx.needs_input_grad[2:], strict=True):
+            if needed:
+                kept.add_gradient(part)
+        return (None,) * (2 + len(parts))
 
 
-def _linear(layer: nn.Linear, kept: _Kept, x: Tensor) -> Tensor:
-    if not torch.is_autocast_enabled("cpu"):
-        return F.linear(x, layer.weight, layer.bias)
-    return F.linear(x, cast(Tensor, _Copy.apply(layer.weight, kept)), layer.bias)
+def _product(x: Tensor, layers: list[nn.Linear], copies: list[_Kept], copy: Tensor) -> Tensor:
+    weight = cast(Tensor, _Copies.apply(copy, copies, *(layer.weight for layer in layers)))
+    biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
+    return F.linear(x, weight, torch.cat(biases) if len(biases) > 1 else next(iter(biases), None))

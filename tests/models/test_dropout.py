@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from embedtrain.models.dropout import FastDropout, fast_dropout
+from embedtrain.models.dropout import FastDropout, dropped, fast_dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -18,9 +18,9 @@ def test_the_stated_share_is_dropped_and_the_mean_kept(p):
 
 def test_neighbouring_elements_drop_independently():
     torch.manual_seed(0)
-    dropped = (FastDropout(0.5)(torch.ones(100_000)) == 0).float()
+    zeros = (FastDropout(0.5)(torch.ones(100_000)) == 0).float()
     for distance in (1, 2, 3, 4):
-        both = (dropped[:-distance] * dropped[distance:]).mean().item()
+        both = (zeros[:-distance] * zeros[distance:]).mean().item()
         assert both == pytest.approx(0.25, abs=0.01)
 
 
@@ -56,3 +56,11 @@ def test_layers_are_swapped_while_the_context_lasts_and_restored_after():
         assert isinstance(model[2][1], FastDropout)
         assert isinstance(model[2][0], nn.Dropout)
     assert [type(module) for module in model.modules()] == before
+
+
+@pytest.mark.parametrize("p", [2**-16, 0.1, 0.5, 1 - 2**-16])
+def test_an_element_is_kept_where_its_16_bits_are_above_the_threshold(monkeypatch, p):
+    every = torch.arange(-(2**15), 2**15, dtype=torch.int16)
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: every.view(torch.int64))
+    out = dropped(torch.ones(2**16 - 4), p)
+    assert torch.equal(out != 0, torch.arange(2**16 - 4) >= round(p * 2**16))

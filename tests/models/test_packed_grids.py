@@ -49,3 +49,24 @@ def test_the_softmax_of_half_precision_is_computed_in_full():
     (found * weights).sum().backward()
     (expected * weights.float()).sum().backward()
     torch.testing.assert_close(logits.grad.float(), exact.grad, rtol=2e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize("width", [1, 2, 15, 16, 17])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_softmax_and_its_gradient_are_torchs_for_narrow_rows_and_wide_ones(width, dtype):
+    torch.manual_seed(0)
+    mine, theirs = (torch.randn(3, 2, 5, width, dtype=dtype) * 30 for _ in range(2))
+    theirs.copy_(mine)
+    # Places that are not seen: the largest number must not overflow, nor rows of nothing else turn NaN.
+    hidden = torch.finfo(dtype).min / 2
+    for logits in (mine, theirs):
+        logits[0, :, :, width // 2 :] = hidden
+        logits[1, 0, 0] = hidden
+        logits.requires_grad_()
+    weights = torch.randn(3, 2, 5, width, dtype=dtype)
+    for logits, softmax in ((mine, packed_grids._softmax), (theirs, lambda x: torch.softmax(x, dim=-1))):
+        (softmax(logits) * weights).sum().backward()
+    tolerance = {"rtol": 2e-2, "atol": 2e-2} if dtype == torch.bfloat16 else {"rtol": 1e-4, "atol": 1e-6}
+    with torch.no_grad():
+        torch.testing.assert_close(packed_grids._softmax(mine), torch.softmax(theirs, dim=-1), **tolerance)
+    torch.testing.assert_close(mine.grad, theirs.grad, **tolerance)

@@ -102,3 +102,89 @@ def test_nothing_is_left_afterwards():
     with bf16_weights(model):
         assert "forward" in vars(model[0])
     assert not any("forward" in vars(layer) for layer in model)
+
+
+class Attention(nn.Module):
+    """Names as in BERT; what it computes does not matter here."""
+
+    def __init__(self, bias=True):
+        super().__init__()
+        torch.manual_seed(0)
+        self.query, self.key, self.value = (nn.Linear(32, 16, bias=bias) for _ in range(3))
+
+    def forward(self, x, other=None):
+        memory = x if other is None else other
+        return torch.sigmoid(self.query(x) * self.key(memory)) * self.value(memory)
+
+
+@pytest.fixture
+def products(monkeypatch):
+    """The shapes of the weights that inputs are multiplied by."""
+    seen = []
+    linear = module.F.linear
+    monkeypatch.setattr(module.F, "linear", lambda x, w, b: (seen.append(tuple(w.shape)), linear(x, w, b))[1])
+    return seen
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_queries_keys_and_values_are_one_product_that_gives_what_three_give(products, bias):
+    kept, plain = Attention(bias), Attention(bias)
+    x, y = (torch.randn(6, 32, generator=torch.Generator().manual_seed(1)).requires_grad_() for _ in range(2))
+    with bf16_weights(kept):
+        for _ in range(2):
+            found, expected = step(kept, x), step(plain, y)
+    assert products.count((48, 32)) == 2
+    same([found[0], *found[1], x.grad], [expected[0], *expected[1], y.grad], rtol=2e-2, atol=2e-3)
+
+
+def test_keys_and_values_of_another_input_are_those_of_that_input(products):
+    kept, plain = Attention(), Attention()
+    x, other = torch.randn(2, 6, 32)
+    with bf16_weights(kept), torch.autocast("cpu", dtype=torch.bfloat16):
+        for _ in range(2):
+            torch.testing.assert_close(kept(x, other), plain(x, other), rtol=2e-2, atol=2e-3)
+    assert (16, 32) in products
+    assert not torch.equal(plain(x, other), plain(x))
+
+
+def test_a_value_without_query_and_a_second_call_are_computed_alone():
+    kept = Attention()
+    x = torch.randn(6, 32)
+    with bf16_weights(kept), torch.autocast("cpu", dtype=torch.bfloat16):
+        value = kept.value(x)
+        kept.query(x)
+        first, second = kept.key(x), kept.key(x)
+    torch.testing.assert_close(first, second)
+    torch.testing.assert_close(value.float(), Attention().value(x), rtol=2e-2, atol=2e-2)
+
+
+def test_one_frozen_projection_of_three_stays_and_the_others_learn():
+    model = Attention()
+    model.key.weight.requires_grad_(False)
+    with bf16_weights(model), torch.autocast("cpu", dtype=torch.bfloat16):
+        model(torch.randn(6, 32)).float().sum().backward()
+    assert model.key.weight.grad is None
+    assert model.query.weight.grad.abs().sum() > 0
+    assert model.value.weight.grad.abs().sum() > 0
+
+
+def test_gradient_checkpointing_gives_the_same_gradients():
+    checkpointed, plain = Attention(), Attention()
+    x = torch.randn(6, 32)
+    with bf16_weights(checkpointed), torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = torch.utils.checkpoint.checkpoint(checkpointed, x, use_reentrant=False).float().sum()
+        loss.backward()
+    with bf16_weights(plain), torch.autocast("cpu", dtype=torch.bfloat16):
+        plain(x).float().sum().backward()
+    same((p.grad for p in checkpointed.parameters()), (p.grad for p in plain.parameters()), rtol=0, atol=0)
+
+
+def test_a_layer_under_two_names_is_not_put_together_with_itself():
+    model = Attention()
+    model.key = model.query
+    x = torch.randn(6, 32)
+    with bf16_weights(model):
+        found = step(model, x)
+    plain = Attention()
+    plain.key = plain.query
+    same(found[1], step(plain, x)[1], rtol=2e-2, atol=2e-3)
