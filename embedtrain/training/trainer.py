@@ -98,6 +98,8 @@ def fit(
             stack.enter_context(fast_dropout(everything))
         if engine.pack and (on_cpu or precision == "bf16"):
             logger.info("%s: %s", description, stack.enter_context(packed(model)))
+        if engine.compile and on_cpu:
+            logger.warning("%s: on a CPU, compiled steps took twice as long as plain ones", description)
         if engine.gradient_checkpointing:
             enable_gradient_checkpointing(model)
         if engine.log_folder is not None:

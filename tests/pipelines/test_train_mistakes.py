@@ -90,6 +90,13 @@ def test_a_wrong_use_is_named_with_what_was_expected(run, words, expected):
         assert part in shown
 
 
+def test_compiling_without_a_compiler_is_refused_before_any_work(run, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    code, shown = run(*SCORED, "--compile")
+    assert code == 2
+    assert "--compile: torch.compile writes C++ and finds no compiler" in shown
+
+
 def test_every_mistake_is_shown_at_once(run, tmp_path):
     code, shown = run("--data", str(tmp_path / "no.tsv"), "--loss", "mrnl", "--seeds", "0", base="no/such-model")
     assert code == 2

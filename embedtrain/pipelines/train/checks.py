@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import os
 import re
+import shutil
 from collections.abc import Iterable, Sequence
 
 from embedtrain.errors import Problems, UserError, did_you_mean
@@ -170,6 +171,11 @@ def _check_names(options: TrainOptions, problems: Problems) -> None:
         )
     if options.lora_rank is not None and importlib.util.find_spec("peft") is None:
         problems.add("--lora-rank needs peft, which is not installed: pip install 'embedtrain[lora]'")
+    if options.compile and shutil.which(os.environ.get("CXX", "g++")) is None:
+        problems.add(
+            "--compile: torch.compile writes C++ and finds no compiler for it; install g++, name another one in the "
+            "environment variable CXX, or leave --compile out"
+        )
     for name in options.report_to:
         if name not in TRACKERS:
             hint = did_you_mean(name, TRACKERS)
