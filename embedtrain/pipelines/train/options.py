@@ -45,8 +45,8 @@ class TrainOptions:
         gradient_checkpointing: Compute activations twice instead of keeping them: less memory, slower.
         gradient_accumulation: Batches whose gradients are averaged for one step: as a larger batch, without its memory.
         matryoshka: Shorter lengths that embeddings shall work at too, such as 128 64.
-        compile: Compile the model with torch.compile, for a GPU: a minute or more at the start. On a CPU steps took twice
-            the time.
+        compile: Compile the model with torch.compile, for a GPU: a minute or more at the start. On a CPU steps took
+            twice the time.
         pack: Run texts end to end without padding where the model allows it, which is faster; a GPU then has no
             attention dropout.
         save_every: Steps between checkpoints; by default at each dev evaluation. A checkpoint takes three times the
