@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -156,6 +157,8 @@ def train_tasks(
 def tokenised(model: SentenceTransformer, task: Task, path: Path) -> TokenTable | TextTable:
     """A task's texts as tokens on disk; or as they are, for models that do more than look tokens up.
 
+    A model's default prompt, which ``encode`` puts before every text, stands before them here, too.
+
     Args:
         model: The encoder whose tokenizer is used.
         task: The rows.
@@ -166,23 +169,32 @@ def tokenised(model: SentenceTransformer, task: Task, path: Path) -> TokenTable 
     if task.taught is not None:
         labels = task.taught.of(task.table[task.text_columns])
 
+    prompt = (model.prompts or {}).get(model.default_prompt_name) if model.default_prompt_name else None
+    preprocess = partial(model.preprocess, prompt=prompt) if prompt else model.preprocess
+
     def tokenise(texts: list[str]) -> Any:
         return model.tokenizer(
-            texts, truncation=True, max_length=model.max_seq_length, return_attention_mask=False, verbose=False
+            [prompt + text for text in texts] if prompt else texts,
+            truncation=True,
+            max_length=model.max_seq_length,
+            return_attention_mask=False,
+            verbose=False,
         )
 
     first = next(iter(columns.values())).iloc[:ROWS_COMPARED].tolist()
-    if not _same_as_preprocess(model, tokenise, first):
+    # Where pooling leaves the prompt out, it has to be told how long it is.
+    pools_prompt = all(getattr(module, "include_prompt", True) for module in model)
+    if (prompt and not pools_prompt) or not _same_as_preprocess(preprocess, tokenise, first):
         logger.info("%s: this model reads texts batch by batch, not as tokens", task.name)
-        return TextTable(columns, preprocess=model.preprocess, labels=labels)
+        return TextTable(columns, preprocess=preprocess, labels=labels)
     pad = model.tokenizer.pad_token_id or 0
     return TokenTable(path, columns, tokenise=tokenise, labels=labels, pad_id=pad)
 
 
-def _same_as_preprocess(model: SentenceTransformer, tokenise: Any, texts: list[str]) -> bool:
+def _same_as_preprocess(preprocess: Any, tokenise: Any, texts: list[str]) -> bool:
     """Whether tokenising alone gives what the model makes of texts itself."""
     try:
-        wanted = model.preprocess(texts)
+        wanted = preprocess(texts)
         got = tokenise(texts)["input_ids"]
         mask = wanted["attention_mask"].bool()
         return all(wanted["input_ids"][row][mask[row]].tolist() == ids for row, ids in enumerate(got))

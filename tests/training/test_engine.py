@@ -20,6 +20,7 @@ from embedtrain.errors import UserError
 from embedtrain.losses import CosineSimilarityLoss, GradCache, MultipleNegativesRankingLoss, SoftmaxLoss, TripletLoss
 from embedtrain.training import bf16_weights, token_rows
 from embedtrain.training import checkpoints as stored
+from embedtrain.training.adapter import encode_columns
 from embedtrain.training.biencoder import tokenised
 from embedtrain.training.engine import Engine
 from embedtrain.training.history import DevResult
@@ -162,6 +163,24 @@ def test_texts_longer_than_the_model_reads_are_cut(tiny_model, tmp_path):
     model.max_seq_length = 12
     table = tokenised(model, task_of("mnrl", pairs(40)), tmp_path / "t.arrow")
     assert table.longest.max() == 12
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_training_embeds_texts_as_encode_does_with_the_models_default_prompt(tiny_model, tmp_path, pooled):
+    model = encoder(tiny_model, still=True)
+    model.prompts, model.default_prompt_name = {"similar": "reset the cable: "}, "similar"
+    model[1].include_prompt = pooled
+    rows = pairs(9)
+    table = tokenised(model, task_of("mnrl", rows), tmp_path / "t.arrow")
+    assert isinstance(table, TokenTable) == pooled
+    columns = table.batch([2, 5])
+    embedded = encode_columns(model, columns)
+    for column, name in zip(embedded, ("sentence1", "sentence2"), strict=True):
+        texts = rows[name].iloc[[2, 5]].tolist()
+        torch.testing.assert_close(column, model.encode(texts, convert_to_tensor=True), rtol=1e-4, atol=1e-5)
+        assert not np.allclose(model.encode(texts, prompt=""), column.detach(), atol=1e-3)
+    history = run(model, [task_of("cosine", pairs(20))], batch_size=8)
+    assert history.rows_seen > 0
 
 
 def test_a_model_without_a_transformer_is_trained_from_its_texts(tmp_path):
