@@ -212,6 +212,9 @@ def _refuse_values(arguments: Sequence[str], known: Sequence[Option]) -> None:
         if get_origin(hint) is list and get_origin(get_args(hint)[0]) is Literal:
             option = dataclasses.replace(option, hint=get_args(hint)[0])
             values = [value for value in values if not value.startswith("[")]
+        elif get_origin(hint) is tuple:
+            judged: list[Any] = [values[0] if len(values) == 1 else values]
+            values = [] if values[:1] and values[0].startswith("[") else judged
         elif len(values) != 1 or not (get_origin(hint) is Literal or hint in (int, float, bool)):
             continue
         for value in values:

@@ -239,3 +239,11 @@ def test_wrong_choices_and_numbers_are_told_together_with_the_nearest_spelling(c
     assert "--seed is 'ten', expected a whole number" in said
     assert main(["evaluate", "retrieval", "--model", "m", "--data", "d", "--searches", "dense", "bm52"]) == 2
     assert "--searches is 'bm52', expected one of dense, bm25, fused; did you mean 'bm25'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["1-5"], ["1"], ["a", "b"], ["0", "1", "5"], []])
+def test_a_range_that_is_not_two_numbers_is_told_in_words(capsys, words):
+    assert main(["augsbert", "--gold", "g.tsv", "--unlabeled", "s.txt", "--output", "o", "--score-range", *words]) == 2
+    said = capsys.readouterr().err
+    assert "--score-range is " in said
+    assert "expected a list of 2 numbers" in said
