@@ -13,6 +13,8 @@ own) as soon as it is measured, and all of them into a CSV file beside it:
   of their words, against the library's bf16.
 - ``outside``: the share of our time on the whole of STS benchmark train that is not spent in forward, backward,
   clipping and optimiser: tokenising, batches, Python, trainer.
+- ``limit``: how fast training would be if nothing but our matrix products took time, against the library's defaults:
+  what no engine exceeds with these products on this machine.
 - ``quality``: test Spearman after one epoch on STS benchmark with the same hyperparameters on both sides, over seeds.
 - ``scaling``: ours on 5 thousand, 50 thousand and 500 thousand sentences: tokens/s and memory.
 - ``gpu``: only with a CUDA device, tokens/s in bf16, each side with the best of some batch sizes.
@@ -45,7 +47,7 @@ import torch
 from figures import Bar, Figures, Row, in_a_process, lines, median_of, print_bars, values_of, write_record
 from machine import describe
 from training_data import data_folder, parts_of, question_pairs, scored_pairs, varied_pairs
-from training_probes import growth, time_split
+from training_probes import growth, product_seconds, time_split
 from training_sides import Recipe, Side, spearman_after, timed, token_count
 
 
@@ -186,6 +188,24 @@ def measure_outside(data: Path, sizes: Sizes) -> tuple[list[Row], Figures]:
     return rows, {"outside_model_share": median_of(rows, "ours", "outside_share")}
 
 
+def measure_limit(data: Path, sizes: Sizes) -> tuple[list[Row], Figures]:
+    """The library's defaults against the matrix products alone of ours, cosine loss at batch 16, in turns."""
+    rows: list[Row] = []
+    recipe = Recipe()
+    tables = parts_of(scored_pairs(data, "train"), recipe.batch_size * sizes.batches, sizes.split_rounds)
+    with in_a_process() as library, in_a_process() as ours:
+        for worker, side in ((library, "default"), (ours, "ours")):
+            worker.submit(timed, side, tables[0].head(3 * recipe.batch_size), recipe).result()
+        for number, table in enumerate(tables):
+            default = library.submit(timed, "default", table, recipe).result()["train"]
+            found = ours.submit(product_seconds, table, recipe).result()
+            ratios = {"limit_vs_default": default / found["products"], "share": found["products"] / found["call"]}
+            rows += lines("limit", "default", number, {"train_seconds": default})
+            rows += lines("limit", "ours", number, {**found, **ratios})
+    names = {"limit_vs_default": "limit_vs_default", "share": "products_share"}
+    return rows, {name: median_of(rows, "ours", figure) for figure, name in names.items()}
+
+
 def measure_quality(data: Path, sizes: Sizes) -> tuple[list[Row], Figures]:
     """Test Spearman of ours, in the precision that it chooses, and of the library at its default, fp32."""
     table = scored_pairs(data, "train").head(sizes.quality_rows)
@@ -254,6 +274,7 @@ PARTS: dict[str, Callable[[Path, Sizes], tuple[list[Row], Figures]]] = {
     "speed": measure_speed,
     "mnrl": measure_mnrl,
     "outside": measure_outside,
+    "limit": measure_limit,
     "quality": measure_quality,
     "scaling": measure_scaling,
     "gpu": measure_gpu,

@@ -68,6 +68,8 @@ class Keeper(TrainerCallback):
         self.description = description
         self.best_score = -float("inf")
         self.best_weights: dict[str, torch.Tensor] = {}
+        # Whether those are the model's own, because nothing was trained after they were the best.
+        self.ends_best = False
         self.evaluations_without_gain = 0
         self.ended = False
         self.progress: Progress | None = None
@@ -166,7 +168,8 @@ class Keeper(TrainerCallback):
         scores = {name: value for name, value in named.items() if name not in NOT_METRICS}
         if model is None or self.metric not in scores:
             raise RuntimeError(f"the dev metric {self.metric} is missing from {sorted(scores)}")
-        better = self._note(scores, self.evaluator.latest, step=state.global_step, model=model)
+        ends = state.global_step in (state.max_steps, self.until_step)
+        better = self._note(scores, self.evaluator.latest, step=state.global_step, model=model, ends=ends)
         if not better:
             self.evaluations_without_gain += 1
             if self.patience and self.evaluations_without_gain >= self.patience and state.global_step < state.max_steps:
@@ -200,17 +203,31 @@ class Keeper(TrainerCallback):
         if self.progress is not None:
             self.progress.close()
 
-    def _note(self, scores: dict[str, float], result: DevResult | None, *, step: int, model: nn.Module) -> bool:
-        """Record an evaluation; whether it is the best so far."""
+    def _note(
+        self, scores: dict[str, float], result: DevResult | None, *, step: int, model: nn.Module, ends: bool = False
+    ) -> bool:
+        """Record an evaluation, the last where training ``ends`` with it; whether it is the best so far."""
         self.history.evaluations.append({"step": step, **scores})
         if scores[self.metric] <= self.best_score:
             return False
         self.best_score = scores[self.metric]
         self.history.best_step = step
         self.history.best_predictions = result.predictions if result is not None else None
-        self.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        self._keep(model, ends=ends)
         self.evaluations_without_gain = 0
         return True
+
+    def _keep(self, model: nn.Module, *, ends: bool) -> None:
+        weights = {name: value.detach() for name, value in model.state_dict().items()}
+        self.ends_best = ends
+        if ends:
+            self.best_weights = weights
+        elif self.best_weights:
+            # In the memory of the last ones: taking as much anew costs several times the copy itself.
+            for name, value in weights.items():
+                self.best_weights[name].copy_(value)
+        else:
+            self.best_weights = {name: value.clone() for name, value in weights.items()}
 
     def _best(self) -> str:
         return f", best dev {100 * self.best_score:.2f}" if self.history.evaluations else ""

@@ -195,7 +195,7 @@ def fit(
             trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
             for adapter in adapters:
                 adapter.model = model
-        if keeper.best_weights:
+        if keeper.best_weights and not keeper.ends_best:
             model.load_state_dict(keeper.best_weights)
     logger.info("%s", history.summary(description, metric))
     return history

@@ -1,10 +1,12 @@
 """Fast dropout drops the stated share, keeps the mean, and leaves no trace in the model."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from embedtrain.models.dropout import FastDropout, dropped, fast_dropout
+from embedtrain.models.dropout import LEVELS, FastDropout, dropped, fast_dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -13,7 +15,9 @@ def test_the_stated_share_is_dropped_and_the_mean_kept(p):
     out = FastDropout(p)(torch.ones(400_001))
     assert (out == 0).float().mean().item() == pytest.approx(p, abs=0.005)
     assert out.mean().item() == pytest.approx(1, abs=0.02)
-    torch.testing.assert_close(out[out != 0].unique(), torch.tensor([1 / (1 - p)]), rtol=1e-3, atol=0)
+    around = [LEVELS / (LEVELS - levels) for levels in (math.floor(p * LEVELS), math.ceil(p * LEVELS))]
+    (factor,) = out[out != 0].unique().tolist()
+    assert any(factor == pytest.approx(expected) for expected in around)
 
 
 def test_neighbouring_elements_drop_independently():
@@ -58,9 +62,29 @@ def test_layers_are_swapped_while_the_context_lasts_and_restored_after():
     assert [type(module) for module in model.modules()] == before
 
 
-@pytest.mark.parametrize("p", [2**-16, 0.1, 0.5, 1 - 2**-16])
-def test_an_element_is_kept_where_its_16_bits_are_above_the_threshold(monkeypatch, p):
-    every = torch.arange(-(2**15), 2**15, dtype=torch.int16)
-    monkeypatch.setattr(torch, "randint", lambda *_, **__: every.view(torch.int64))
-    out = dropped(torch.ones(2**16 - 4), p)
-    assert torch.equal(out != 0, torch.arange(2**16 - 4) >= round(p * 2**16))
+@pytest.mark.parametrize("levels_dropped", [1, 25, 128, 255])
+def test_an_element_is_kept_where_its_byte_is_not_among_those_dropped(monkeypatch, levels_dropped):
+    every = torch.arange(-128, 128, dtype=torch.int8)
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: every.repeat(2).view(torch.int64))
+    out = dropped(torch.ones(LEVELS), levels_dropped / LEVELS)
+    assert torch.equal(out != 0, torch.arange(LEVELS) >= levels_dropped)
+
+
+def test_between_two_levels_every_element_is_dropped_as_often_as_stated_and_every_call_keeps_the_mean():
+    torch.manual_seed(0)
+    p = 25.25 / LEVELS
+    calls = torch.stack([dropped(torch.ones(4096), p) for _ in range(4000)])
+    factors = calls.amax(dim=1)
+    of_25, of_26 = (LEVELS / (LEVELS - levels) for levels in (25, 26))
+    assert factors.unique().tolist() == pytest.approx([of_25, of_26])
+    assert (factors == factors.max()).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert (calls == 0).float().mean().item() == pytest.approx(p, abs=1e-4)
+    for factor in factors.unique():
+        assert calls[factors == factor].mean().item() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("p", [1e-4, 1 - 1e-4])
+def test_a_probability_beyond_the_outermost_levels_is_kept_to_over_many_calls(p):
+    torch.manual_seed(1)
+    zeros = torch.stack([dropped(torch.ones(16), p) == 0 for _ in range(20_000)])
+    assert zeros.float().mean().item() == pytest.approx(p, abs=2e-4 if p < 0.5 else 3e-3)

@@ -1,5 +1,7 @@
 """Training: the loss falls, the best weights are kept, the same seed gives the same weights, patience stops."""
 
+import gc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,6 +46,26 @@ def test_the_loss_falls_and_the_best_weights_are_kept(tiny_model, gold, dev):
     assert history.best_step == best["step"]
     cosines = cosine_of_pairs(model, dev["sentence1"].tolist(), dev["sentence2"].tolist())
     assert spearman(cosines, dev["score"]) == pytest.approx(best["spearman"], abs=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_after_training_nothing_is_held_but_the_model_even_before_garbage_is_collected(tiny_model, gold, precision):
+    def held():
+        # No subclasses: those that other tests leave behind may have no memory.
+        tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
+        storages = [tensor.untyped_storage() for tensor in tensors if tensor.layout is torch.strided]
+        return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+    model = encoder(tiny_model)
+    size = sum(parameter.nbytes for parameter in model.parameters())
+    gc.collect()
+    gc.disable()
+    try:
+        before = held()
+        train_biencoder(model, gold, dev=gold, settings=SETTINGS, precision=precision)
+        assert held() - before < size / 2
+    finally:
+        gc.enable()
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_other_batches(tiny_model, gold, dev):
