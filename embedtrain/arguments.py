@@ -158,7 +158,12 @@ def _normalised(arguments: Sequence[str], hints: Mapping[str, Any]) -> list[str]
         if str(hint).startswith("tuple") and len(values) > 1:
             words.append(f"--{name}=[{', '.join(values)}]")
         elif str(hint).startswith("dict") and values and all("=" in item for item in values):
-            words.extend(f"--{name}.{item}" for item in values)
+            if any(":" in item for item in values):
+                # As one value: alone, "query: " would be read as a mapping of its own.
+                pairs = dict(item.split("=", 1) for item in values)
+                words.append(f"--{name}={json.dumps(pairs, ensure_ascii=False)}")
+            else:
+                words.extend(f"--{name}.{item}" for item in values)
         elif str(hint).startswith("list") and values and not values[0].startswith("["):
             # A file's name may hold what YAML takes for punctuation.
             items = [json.dumps(value, ensure_ascii=False) for value in values] if hint == list[str] else values

@@ -16,6 +16,7 @@ from embedtrain.evaluation.pairs import average_precision, resampled_average_pre
 from embedtrain.evaluation.resampling import Floats, Interval, percentile_interval, resample_counts
 from embedtrain.evaluation.statistics import pearson, spearman
 from embedtrain.evaluation.sts import cosine_of_pairs, score_predictions
+from embedtrain.models.prompts import prompt_before
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -129,7 +130,7 @@ class RetrievalDev(DevSet):
     """Positive pairs or triplets: each anchor looks for its positive among all that were held out.
 
     Positives of other rows with the same anchor are right as well, and the anchor's own text is no candidate. Where
-    similarities are equal, wrong candidates come first.
+    similarities are equal, wrong candidates come first. A model that has prompts for queries and documents gets them.
     """
 
     metric = "mrr"
@@ -152,8 +153,14 @@ class RetrievalDev(DevSet):
 
     def predict(self, model: SentenceTransformer) -> Floats:
         """1 over the rank of the first right positive, (anchors,)."""
-        embeddings = unit_embeddings(model, [*self.anchors, *self.candidates])
-        similarity = embeddings[: len(self.anchors)] @ embeddings[len(self.anchors) :].T
+        before_anchor, before_positive = (prompt_before(model, name) for name in ("anchor", "positive"))
+        if before_anchor == before_positive:
+            embeddings = unit_embeddings(model, [*self.anchors, *self.candidates], prompt=before_anchor)
+            anchors, candidates = np.split(embeddings, [len(self.anchors)])
+        else:
+            anchors = unit_embeddings(model, self.anchors, prompt=before_anchor)
+            candidates = unit_embeddings(model, self.candidates, prompt=before_positive)
+        similarity = anchors @ candidates.T
         best = np.where(self.right, similarity, -np.inf).max(axis=1, keepdims=True)
         before = (similarity >= best) & ~self.right & ~self.itself
         return 1.0 / (1 + before.sum(axis=1))
@@ -200,10 +207,21 @@ DEV_SETS: Mapping[Kind, Callable[[pd.DataFrame], DevSet]] = {
 }
 
 
-def unit_embeddings(model: SentenceTransformer, texts: list[str], *, batch_size: int = 64) -> Floats:
-    """Embeddings of length 1 (all zeros stay so), (texts, dim) in fp64; a text that repeats is encoded once."""
+def unit_embeddings(
+    model: SentenceTransformer, texts: list[str], *, batch_size: int = 64, prompt: str | None = None
+) -> Floats:
+    """Embeddings of length 1 (all zeros stay so), (texts, dim) in fp64; a text that repeats is encoded once.
+
+    Args:
+        model: The model.
+        texts: The texts.
+        batch_size: Texts encoded at a time.
+        prompt: What is put before each of them; by default the model's default prompt.
+    """
     row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-    encoded = model.encode(list(row_of), batch_size=batch_size, convert_to_numpy=True, show_progress_bar=False)
+    encoded = model.encode(
+        list(row_of), prompt=prompt, batch_size=batch_size, convert_to_numpy=True, show_progress_bar=False
+    )
     embeddings = np.asarray(encoded, dtype=np.float64)
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     embeddings = np.divide(embeddings, lengths, out=np.zeros_like(embeddings), where=lengths > 0)

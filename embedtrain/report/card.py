@@ -10,7 +10,7 @@ import yaml
 from embedtrain.report import markdown as md
 from embedtrain.report import wording
 from embedtrain.report.kinds import command_of, model_name
-from embedtrain.report.model_facts import ModelFacts
+from embedtrain.report.model_facts import ModelFacts, example_of_use
 from embedtrain.report.reading import RunFiles, bounds, entries, mapping, number
 
 METHODS = {
@@ -101,13 +101,10 @@ class _Card:
         return md.inline(model_name(self.command, model))
 
     def _use(self) -> str:
-        return (
-            "## Use\n\nIt loads with plain [sentence-transformers](https://sbert.net).\n\n"
-            "```python\nfrom sentence_transformers import SentenceTransformer\n\n"
-            'model = SentenceTransformer("path/to/this/folder")\n'
-            'embeddings = model.encode(["A first sentence.", "A second one."])\n'
-            "print(model.similarity(embeddings, embeddings))\n```"
-        )
+        has_roles = self.model.has_roles
+        first, second = ("A question?", "What answers it.") if has_roles else ("A first sentence.", "A second one.")
+        code = example_of_use("path/to/this/folder", first, second, has_roles=has_roles)
+        return f"## Use\n\nIt loads with plain [sentence-transformers](https://sbert.net).\n\n```python\n{code}```"
 
     def _data(self) -> str:
         files = entries(self.manifest.get("files"))

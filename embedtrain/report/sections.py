@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from embedtrain.report import plots, wording
+from embedtrain.report.model_facts import ModelFacts, example_of_use
 from embedtrain.report.reading import RunFiles, bounds, mapping, number
 
 AUDIT_EXAMPLES = 25
@@ -147,12 +148,8 @@ def loading(run: Path) -> Section:
     """Code that loads the model, with a pair of the user's own where a short one exists."""
     here = (run / "model").is_dir()
     first, second = _example_pair(run)
-    code = (
-        "from sentence_transformers import SentenceTransformer\n\n"
-        f"model = SentenceTransformer({(run / 'model').as_posix()!r})\n"
-        f"embeddings = model.encode([\n    {first!r},\n    {second!r},\n])\n"
-        "print(model.similarity(embeddings, embeddings))\n"
-    )
+    location = run / "model"
+    code = example_of_use(location.as_posix(), first, second, has_roles=ModelFacts.of(location).has_roles)
     missing = [] if here else ["model/ is not in this run folder, so there is nothing to load yet."]
     shown = {"code": wording.printable(code, 4000) if here else None, "adapter": (run / "adapter").is_dir()}
     return Section(missing, shown)

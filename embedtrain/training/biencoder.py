@@ -15,6 +15,7 @@ from embedtrain.evaluation.statistics import pearson, spearman
 from embedtrain.evaluation.sts import cosine_of_pairs
 from embedtrain.losses import CosineSimilarityLoss, MultipleNegativesRankingLoss
 from embedtrain.models.hardware import autocast
+from embedtrain.models.prompts import prompt_before
 from embedtrain.training.adapter import LossAdapter
 from embedtrain.training.history import DevMetric, DevResult, History
 from embedtrain.training.settings import EngineSettings, TrainingSettings
@@ -157,7 +158,7 @@ def train_tasks(
 def tokenised(model: SentenceTransformer, task: Task, path: Path) -> TokenTable | TextTable:
     """A task's texts as tokens on disk; or as they are, for models that do more than look tokens up.
 
-    A model's default prompt, which ``encode`` puts before every text, stands before them here, too.
+    The model's prompts stand before them, by what each column is for.
 
     Args:
         model: The encoder whose tokenizer is used.
@@ -169,22 +170,29 @@ def tokenised(model: SentenceTransformer, task: Task, path: Path) -> TokenTable 
     if task.taught is not None:
         labels = task.taught.of(task.table[task.text_columns])
 
-    prompt = (model.prompts or {}).get(model.default_prompt_name) if model.default_prompt_name else None
-    preprocess = partial(model.preprocess, prompt=prompt) if prompt else model.preprocess
+    prompts = {name: prompt for name in columns if (prompt := prompt_before(model, name))}
+    if prompts:
+        listed = ", ".join(f"{name} {prompt!r}" for name, prompt in prompts.items())
+        logger.info("%s: prompts before the texts: %s", task.name, listed)
 
-    def tokenise(texts: list[str]) -> Any:
+    def preprocess(name: str, texts: list[str]) -> Any:
+        return model.preprocess(texts, prompt=prompts[name]) if name in prompts else model.preprocess(texts)
+
+    def tokenise(name: str, texts: list[str]) -> Any:
         return model.tokenizer(
-            [prompt + text for text in texts] if prompt else texts,
+            [prompts[name] + text for text in texts] if name in prompts else texts,
             truncation=True,
             max_length=model.max_seq_length,
             return_attention_mask=False,
             verbose=False,
         )
 
-    first = next(iter(columns.values())).iloc[:ROWS_COMPARED].tolist()
+    first, texts = next(iter(columns)), next(iter(columns.values())).iloc[:ROWS_COMPARED].tolist()
     # Where pooling leaves the prompt out, it has to be told how long it is.
     pools_prompt = all(getattr(module, "include_prompt", True) for module in model)
-    if (prompt and not pools_prompt) or not _same_as_preprocess(preprocess, tokenise, first):
+    if (prompts and not pools_prompt) or not _same_as_preprocess(
+        partial(preprocess, first), partial(tokenise, first), texts
+    ):
         logger.info("%s: this model reads texts batch by batch, not as tokens", task.name)
         return TextTable(columns, preprocess=preprocess, labels=labels)
     pad = model.tokenizer.pad_token_id or 0

@@ -123,7 +123,7 @@ def _tokenised(model: CrossEncoder, rows: pd.DataFrame, path: Path, *, max_lengt
         texts = list(zip(texts, rows["sentence2"], strict=True))
     longest = min(max_length or model.tokenizer.model_max_length, model.tokenizer.model_max_length)
 
-    def tokenise(some: list[Any]) -> Any:
+    def tokenise(_: str, some: list[Any]) -> Any:
         sides = [list(side) for side in zip(*some, strict=True)] if is_pair else [some]
         return model.tokenizer(
             *sides, truncation="longest_first", max_length=longest, return_attention_mask=False, verbose=False

@@ -76,7 +76,7 @@ def train_crossencoder(
     rows["label"] = np.tile(pairs["score"].to_numpy(dtype="float32"), 2)
     dtype = torch.bfloat16 if precision == "bf16" else None
 
-    def tokenise(texts: list[tuple[str, str]]) -> Any:
+    def tokenise(_: str, texts: list[tuple[str, str]]) -> Any:
         first, second = (list(side) for side in zip(*texts, strict=True))
         return model.tokenizer(first, second, truncation="longest_first", return_attention_mask=False, verbose=False)
 

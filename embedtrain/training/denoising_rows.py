@@ -47,7 +47,7 @@ class SentenceTable(TokenTable):
         self.before, self.after = _special_tokens(tokenizer)
         self.gives_types = "token_type_ids" in tokenizer.model_input_names
 
-        def tokenise(some: list[str]) -> dict[str, list[list[int]]]:
+        def tokenise(_: str, some: list[str]) -> dict[str, list[list[int]]]:
             rows = word_starts(tokenizer, some, max_length=max_length, words=words)
             return {
                 "input_ids": [

@@ -15,7 +15,7 @@ from embedtrain.training.taught import TaughtRows
 # Rows tokenised and written at a time.
 CHUNK_ROWS = 4096
 TOKEN_KEYS = ("input_ids", "token_type_ids")
-Tokenise = Callable[[list[Any]], Mapping[str, list[list[int]]]]
+Tokenise = Callable[[str, list[Any]], Mapping[str, list[list[int]]]]
 
 
 class _Rows:
@@ -49,7 +49,8 @@ class TokenTable(_Rows):
     Args:
         path: Where the file is written; it has to stay while the table is in use.
         columns: Texts, or pairs of texts, of each column, all (rows,).
-        tokenise: From a list of texts to ``input_ids`` and, for models that have them, ``token_type_ids``.
+        tokenise: From a column's name and some of its texts to ``input_ids`` and, for models that have them,
+            ``token_type_ids``.
         labels: Scores or class numbers, (rows,), or a teacher's embeddings, or None.
         pad_id: The number that fills short rows.
     """
@@ -92,7 +93,7 @@ class TokenTable(_Rows):
                     if isinstance(texts, pd.Series)
                     else texts[start : start + CHUNK_ROWS]
                 )
-                encoded = tokenise(list(some))
+                encoded = tokenise(name, list(some))
                 keys = [key for key in TOKEN_KEYS if key in encoded]
                 arrays |= {f"{name}.{key}": pa.array(encoded[key], pa.list_(pa.int32())) for key in keys}
             chunk = pa.record_batch(arrays)
@@ -124,7 +125,7 @@ class TextTable(_Rows):
 
     Args:
         columns: Texts of each column, all (rows,).
-        preprocess: The model's own function from texts to features.
+        preprocess: From a column's name and some of its texts to features, as the model makes them.
         labels: Scores or class numbers, (rows,), or a teacher's embeddings, or None.
     """
 
@@ -132,7 +133,7 @@ class TextTable(_Rows):
         self,
         columns: Mapping[str, "pd.Series"],
         *,
-        preprocess: Callable[[list[str]], dict[str, Any]],
+        preprocess: Callable[[str, list[str]], dict[str, Any]],
         labels: np.ndarray | TaughtRows | None = None,
     ) -> None:
         self.columns = list(columns)
@@ -144,7 +145,7 @@ class TextTable(_Rows):
 
     def batch(self, rows: Sequence[int], epoch: int = 0) -> list[dict[str, Any]]:
         """What the model makes of each column's texts."""
-        return [dict(self.preprocess(texts[np.asarray(rows)].tolist())) for texts in self.texts.values()]
+        return [dict(self.preprocess(name, texts[np.asarray(rows)].tolist())) for name, texts in self.texts.items()]
 
 
 def _view(lists: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,7 @@
 """Metrics on rows held out of training data, against the definitions written out, and the draw of those rows."""
 
+from typing import ClassVar
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,6 +54,21 @@ def test_retrieval_of_a_model_that_says_nothing_is_at_the_bottom():
             return np.ones((len(texts), 2))
 
     assert RetrievalDev(table).measure(Constant()).predictions.tolist() == [1 / 3] * 3
+
+
+def test_anchors_search_with_the_models_prompts():
+    table = pd.DataFrame({"anchor": ["0", "40", "80"], "positive": ["10", "20", "85"]})
+
+    class Asked(Angles):
+        prompts: ClassVar = {"query": "query: ", "document": "passage: "}
+
+        def encode(self, texts, *, prompt, **options):
+            asked.append((prompt, sorted(texts)))
+            return super().encode(texts)
+
+    asked = []
+    assert RetrievalDev(table).measure(Asked()).predictions.tolist() == [1, 1, 1]
+    assert asked == [("query: ", ["0", "40", "80"]), ("passage: ", ["10", "20", "85"])]
 
 
 def test_the_nearest_neighbour_counts_where_a_class_has_another():

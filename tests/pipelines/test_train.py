@@ -195,6 +195,28 @@ def test_what_chooses_the_weights_need_not_be_scored(options, files, tmp_path, k
     assert "spearman" in result.metrics["models"]["trained"]["test"]
 
 
+def test_prompts_are_trained_with_chosen_by_and_kept(options, files, caplog):
+    caplog.set_level(logging.INFO, logger="embedtrain")
+    plain = changed(options, data=[files["triplets"]], dev=None)
+    without = train(changed(plain, output=options.output + "-without"))
+    prompts = {"query": "the question: ", "document": "the answer: "}
+    result = train(changed(plain, prompts=prompts))
+    assert "prompts before the texts: anchor 'the question: ', positive 'the answer: ', negative" in caplog.text
+    model = SentenceTransformer(str(result.model), device="cpu")
+    assert {name: model.prompts[name] for name in prompts} == prompts
+    assert not same_weights(result.model, without.model)
+    for page in (result.model / "README.md", result.report):
+        shown = page.read_text(encoding="utf-8")
+        assert "model.encode_query([" in shown
+        assert "model.encode_document([" in shown
+    assert "encode_query" not in (without.model / "README.md").read_text(encoding="utf-8")
+    before, before_without = (r.metrics["models"]["zero_shot"]["dev"]["mrr"] for r in (result, without))
+    assert before != before_without
+    caplog.clear()
+    train(changed(plain, prompts=prompts | {"document": "another: "}))
+    assert stages_run(caplog)[:2] == ["zero_shot", "train"]
+
+
 def test_two_tables_with_two_losses(options, files, caplog):
     caplog.set_level(logging.INFO, logger="embedtrain")
     for mix in ("proportional", "round-robin"):

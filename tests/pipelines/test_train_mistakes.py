@@ -81,6 +81,10 @@ RANKED = ["--data", TRIPLETS, "--dev", DEV]
         ([*SCORED, "--report-to", "tensorbord"], ["did you mean 'tensorboard'"]),
         ([*SCORED, "--effective-bach", "4"], ["unknown option --effective-bach", "'--effective-batch'"]),
         ([*SCORED, "--mix", "alternating"], ["mix", "alternating"]),
+        (
+            [*RANKED, "--prompts", "querry=query: "],
+            ["--prompts querry=...: unknown; did you mean 'query'?; expected query, document or default"],
+        ),
     ],
 )
 def test_a_wrong_use_is_named_with_what_was_expected(run, words, expected):
@@ -164,6 +168,10 @@ def test_an_output_that_is_an_input_is_refused(run, tmp_path):
         ([*SCORED, "--lora-alpha", "8"], "--lora-alpha has no effect"),
         ([*SCORED, "--lora-rank", "8", "--freeze", "embeddings"], "--freeze has no effect"),
         (["--data", TRIPLETS], "--score-range has no effect"),
+        (
+            [*SCORED, "--prompts", "query=query: ", "document=passage: "],
+            "--prompts query and document has no effect in training: no table has anchors",
+        ),
         ([*SCORED, "--columns", "anchor=question"], "--columns anchor=question has no effect"),
     ],
 )
@@ -193,11 +201,14 @@ def test_the_words_of_the_command_line_are_understood():
     from embedtrain.pipelines.train.options import TrainOptions
 
     words = ["--data", "a, b.tsv", "c#d.tsv", "--loss=mnrl", "--output", "x", "--matryoshka", "128", "64"]
+    words += ["--prompts", "query=query: ", 'document=Represent this: a = "b"', "--columns", "anchor=问题"]
     words += ["--compile", "--pack", "false", "--seeds", "5", "--keep-best-after", "0.3", "--freeze", r"layer\.[0-3]\."]
     options = parse(TrainOptions, words, command="train", summary="")
     assert options.data == ["a, b.tsv", "c#d.tsv"]
     assert options.loss == ["mnrl"]
     assert options.matryoshka == [128, 64]
+    assert options.prompts == {"query": "query: ", "document": 'Represent this: a = "b"'}
+    assert options.columns == {"anchor": "问题"}
     assert options.compile is True
     assert options.pack is False
     assert options.freeze == r"layer\.[0-3]\."

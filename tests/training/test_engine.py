@@ -18,6 +18,7 @@ from torch import nn
 
 from embedtrain.errors import UserError
 from embedtrain.losses import CosineSimilarityLoss, GradCache, MultipleNegativesRankingLoss, SoftmaxLoss, TripletLoss
+from embedtrain.models.prompts import set_prompts
 from embedtrain.training import bf16_weights, token_rows
 from embedtrain.training import checkpoints as stored
 from embedtrain.training.adapter import encode_columns
@@ -163,6 +164,19 @@ def test_texts_longer_than_the_model_reads_are_cut(tiny_model, tmp_path):
     model.max_seq_length = 12
     table = tokenised(model, task_of("mnrl", pairs(40)), tmp_path / "t.arrow")
     assert table.longest.max() == 12
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_anchors_are_embedded_as_queries_and_positives_as_documents(tiny_model, tmp_path, pooled):
+    model = encoder(tiny_model, still=True)
+    set_prompts(model, {"query": "order: ", "document": "reset the cable: "})
+    model[1].include_prompt = pooled
+    rows = pairs(9)[["sentence1", "sentence2"]].set_axis(["anchor", "positive"], axis=1)
+    table = tokenised(model, Task("questions", rows, MultipleNegativesRankingLoss()), tmp_path / "t.arrow")
+    embedded = encode_columns(model, table.batch([2, 5]))
+    for column, name, encode in zip(embedded, rows, (model.encode_query, model.encode_document), strict=True):
+        expected = encode(rows[name].iloc[[2, 5]].tolist(), convert_to_tensor=True)
+        torch.testing.assert_close(column, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("pooled", [True, False])

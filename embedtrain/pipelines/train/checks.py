@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 
 from embedtrain.errors import Problems, UserError, did_you_mean
+from embedtrain.models.prompts import DOCUMENT, QUERY, ROLES
 from embedtrain.pipelines.train.options import TrainOptions
 from embedtrain.pipelines.train.searching import has_dev_search
 from embedtrain.training.loss_choice import LOSSES, find_loss
@@ -67,8 +68,8 @@ def check_losses(options: TrainOptions, losses: Iterable[str], problems: Problem
         problems.add("--matryoshka with the loss softmax: its classifier reads embeddings of one length only")
 
 
-def warn_without_effect(options: TrainOptions, losses: Sequence[str]) -> None:
-    """Say which options have no effect, given the loss of each table."""
+def warn_without_effect(options: TrainOptions, losses: Sequence[str], read: Sequence[Sequence[str]]) -> None:
+    """Say which options have no effect, given the loss of each table and the columns of each that is read."""
     warn = logger.warning
     rows, tokens = options.effective_batch, options.batch_tokens
     if rows is None and options.chunk_size != TrainOptions.chunk_size:
@@ -85,6 +86,9 @@ def warn_without_effect(options: TrainOptions, losses: Sequence[str]) -> None:
             warn("--dev-split has no effect: --dev is no folder of corpus, queries and qrels")
         if options.dev_documents != TrainOptions.dev_documents:
             warn("--dev-documents has no effect: --dev is no folder of corpus, queries and qrels")
+    of_roles = [role for role in (QUERY, DOCUMENT) if role in options.prompts]
+    if of_roles and not has_dev_search(options) and not any("anchor" in columns for columns in read):
+        warn("--prompts %s has no effect in training: no table has anchors", " and ".join(of_roles))
     if options.mix != TrainOptions.mix and len(options.data) == 1:
         warn("--mix %s has no effect with a single table", options.mix)
     if options.guide is not None and not any(LOSSES[name].needs_guide for name in losses):
@@ -105,6 +109,10 @@ def _check_values(options: TrainOptions, problems: Problems) -> None:
     for name, holds, expected in bounds:
         if not holds:
             problems.add(f"--{name.replace('_', '-')} is {getattr(options, name)}, expected {expected}")
+    for role in options.prompts:
+        if role not in ROLES:
+            hint = did_you_mean(role, ROLES)
+            problems.add(f"--prompts {role}=...: unknown{hint}; expected {', '.join(ROLES[:-1])} or {ROLES[-1]}")
     dims = options.matryoshka
     if any(dim < 1 for dim in dims) or len(set(dims)) < len(dims):
         problems.add(f"--matryoshka is {dims}, expected different whole numbers of at least 1")

@@ -16,6 +16,7 @@ from embedtrain.evaluation.holdout import DevSet
 from embedtrain.files import read_json, write_json
 from embedtrain.models import autocast, load_biencoder
 from embedtrain.models.adapting import add_lora, freeze, merge_lora
+from embedtrain.models.prompts import set_prompts
 from embedtrain.pipelines.train.inputs import TrainInputs
 from embedtrain.pipelines.train.making import make_tasks
 from embedtrain.pipelines.train.options import TrainOptions
@@ -38,6 +39,7 @@ DEPENDS_ON = (
     "matryoshka",
     "compile",
     "pack",
+    "prompts",
 )
 
 
@@ -167,6 +169,7 @@ class Fitting:
     def _train(self, seed: int, *, until_share: float | None = None) -> tuple[SentenceTransformer, History]:
         options = self.options
         model = load_biencoder(self.inputs.base, device=self.inputs.device.name)
+        set_prompts(model, options.prompts)
         if options.lora_rank is not None:
             add_lora(model, rank=options.lora_rank, alpha=options.adapter_alpha, dropout=0.0, seed=seed)
         elif options.freeze is not None:

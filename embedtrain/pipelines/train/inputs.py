@@ -118,7 +118,8 @@ def collect_train_inputs(options: TrainOptions) -> TrainInputs:
             "%s: %d %s (%s), loss %s (%s)", table.source, len(table.rows), table.kind.name, columns, table.loss, said
         )
     _warn_about_reading(options, read, pairs)
-    warn_without_effect(options, [table.loss for table in read])
+    columns_read = [list(rows.columns) for rows in (*(table.rows for table in read), *pairs.values())]
+    warn_without_effect(options, [table.loss for table in read], columns_read)
     if search is not None:
         tell_costs(search, options)
     precision = choose_precision(device.name, options.precision)

@@ -28,6 +28,9 @@ class TrainOptions:
         columns: Names in your files for ours, such as anchor=question; numbers from 0 for a file without header.
         score_range: Lowest and highest score in your files, such as 0 5; scaled to 0 ... 1 once, when reading.
         base: What is trained: a folder, or a model's name.
+        prompts: Words put before texts, kept in the model, for bases that were trained with them, such as
+            query="query: " document="passage: "; query stands before anchors, document before positives and negatives,
+            default before everything else. A base that has prompts of its own gets those unless told otherwise.
         mix: How batches of several tables follow each other: in proportion to their sizes, or in turns.
         batch_tokens: Fill batches up to this many tokens, padding counted, instead of training.batch_size rows; memory
             then hardly depends on how long the texts are.
@@ -71,6 +74,7 @@ class TrainOptions:
     columns: dict[str, str] = field(default_factory=dict)
     score_range: tuple[float, float] = (0.0, 1.0)
     base: str = DEFAULT_MODEL
+    prompts: dict[str, str] = field(default_factory=dict)
     mix: Mix = "proportional"
     batch_tokens: int | None = None
     effective_batch: int | None = None

@@ -29,6 +29,7 @@ from embedtrain.files import (
     write_parquet,
 )
 from embedtrain.models import ModelSource, choose_attention, load_biencoder
+from embedtrain.models.prompts import set_prompts
 from embedtrain.pipelines.checks import content_hash
 from embedtrain.pipelines.keeping import keep_model
 from embedtrain.pipelines.memory import lean_memory
@@ -115,11 +116,17 @@ class TrainPipeline:
 
         def work(folder: Path) -> None:
             model = load_biencoder(self.inputs.base, device=self.device)
+            set_prompts(model, self.options.prompts)
             write_parquet(
                 folder / "predictions.parquet", pd.concat(self._predictions(model, self.splits), ignore_index=True)
             )
 
-        used = {"base": self.inputs.base.fingerprint, **self._hashes(*self.splits), **self.computing}
+        used = {
+            "base": self.inputs.base.fingerprint,
+            "prompts": self.options.prompts,
+            **self._hashes(*self.splits),
+            **self.computing,
+        }
         self.run.stage("zero_shot", inputs=used, work=work)
 
     def train(self) -> None:

@@ -1,0 +1,56 @@
+"""Prompts: which of a model's stands before which column, and what is kept with the model."""
+
+import pytest
+
+from embedtrain.models.loading import load_biencoder, resolve_model
+from embedtrain.models.prompts import prompt_before, set_prompts
+
+
+@pytest.fixture
+def model(tiny_model):
+    return load_biencoder(resolve_model(str(tiny_model)), device="cpu")
+
+
+@pytest.mark.parametrize("column", ["anchor", "positive", "negative_1", "sentence1", "text"])
+def test_a_model_without_prompts_has_none(model, column):
+    assert prompt_before(model, column) == ""
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("anchor", "query: "),
+        ("positive", "passage: "),
+        ("negative", "passage: "),
+        ("negative_12", "passage: "),
+        ("sentence1", "text: "),
+        ("text", "text: "),
+    ],
+)
+def test_anchors_are_queries_and_what_they_are_compared_with_documents(model, column, expected):
+    set_prompts(model, {"query": "query: ", "document": "passage: ", "default": "text: "})
+    assert prompt_before(model, column) == expected
+
+
+def test_without_a_prompt_of_its_role_a_column_gets_the_default(model):
+    set_prompts(model, {"query": "query: ", "default": "text: "})
+    assert [prompt_before(model, name) for name in ("anchor", "positive", "sentence2")] == [
+        "query: ",
+        "text: ",
+        "text: ",
+    ]
+
+
+def test_a_document_prompt_is_found_by_its_other_names(model):
+    model.prompts = {"query": "", "document": "", "passage": "passage: "}
+    assert prompt_before(model, "positive") == "passage: "
+
+
+def test_prompts_are_saved_with_the_model_and_its_others_stay(model, tmp_path):
+    model.prompts = {"clustering": "identify: ", "query": "old: "}
+    set_prompts(model, {"query": "query: ", "default": "text: "})
+    model.save_pretrained(str(tmp_path))
+    loaded = load_biencoder(resolve_model(str(tmp_path)), device="cpu")
+    kept = {"clustering": "identify: ", "query": "query: ", "default": "text: "}
+    assert {name: loaded.prompts[name] for name in kept} == kept
+    assert loaded.default_prompt_name == "default"
