@@ -220,6 +220,11 @@ def _refuse_values(arguments: Sequence[str], known: Sequence[Option]) -> None:
         elif get_origin(hint) is tuple:
             judged: list[Any] = [values[0] if len(values) == 1 else values]
             values = [] if values[:1] and values[0].startswith("[") else judged
+        elif get_origin(hint) is dict:
+            for value in values:
+                if "=" not in value and not value.startswith("{"):
+                    problems.add(f"--{name.replace('_', '-')} is '{value}', expected NAME=VALUE")
+            continue
         elif len(values) != 1 or not (get_origin(hint) is Literal or hint in (int, float, bool)):
             continue
         for value in values:

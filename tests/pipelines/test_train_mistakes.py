@@ -81,6 +81,8 @@ RANKED = ["--data", TRIPLETS, "--dev", DEV]
         ([*SCORED, "--report-to", "tensorbord"], ["did you mean 'tensorboard'"]),
         ([*SCORED, "--effective-bach", "4"], ["unknown option --effective-bach", "'--effective-batch'"]),
         ([*SCORED, "--mix", "alternating"], ["mix", "alternating"]),
+        ([*RANKED, "--prompts", "query: "], ["--prompts is 'query: ', expected NAME=VALUE"]),
+        ([*RANKED, "--columns", "anchor", "question"], ["--columns is 'anchor'", "--columns is 'question'"]),
         (
             [*RANKED, "--prompts", "querry=query: "],
             ["--prompts querry=...: unknown; did you mean 'query'?; expected query, document or default"],
