@@ -77,7 +77,7 @@ class EngineSettings:
         pack: Let texts lie end to end without padding, where the architecture allows it.
         save_every: Steps between two checkpoints; by default one at each evaluation; 0 writes none.
         report_to: Trackers to log to, such as ``tensorboard``, ``wandb`` or ``mlflow``.
-        log_folder: Where TensorBoard's files go, unless the environment says so.
+        log_folder: Where the files of TensorBoard and MLflow go, unless the environment says so.
     """
 
     batch_tokens: int | None = None

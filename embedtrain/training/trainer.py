@@ -32,6 +32,7 @@ from embedtrain.training.steps import Rows, Schedule, Share, epoch_batches
 from embedtrain.training.tasks import Task
 from embedtrain.training.token_rows import sparse_token_gradients
 from embedtrain.training.tokens import TextTable, TokenTable
+from embedtrain.training.tracking import logs_in
 
 logger = logging.getLogger(__name__)
 
@@ -102,9 +103,7 @@ def fit(
             logger.warning("%s: on a CPU, compiled steps took twice as long as plain ones", description)
         if engine.gradient_checkpointing:
             enable_gradient_checkpointing(model)
-        if engine.log_folder is not None:
-            # The trainer's own place would be beside the checkpoints, which do not stay.
-            os.environ.setdefault("TENSORBOARD_LOGGING_DIR", engine.log_folder)
+        stack.enter_context(logs_in(engine.log_folder))
         arguments = trainer_class.training_args_class(
             output_dir=str(checkpoints or scratch),
             per_device_train_batch_size=settings.batch_size,
