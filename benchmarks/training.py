@@ -202,8 +202,10 @@ def measure_limit(data: Path, sizes: Sizes) -> tuple[list[Row], Figures]:
             ratios = {"limit_vs_default": default / found["products"], "share": found["products"] / found["call"]}
             rows += lines("limit", "default", number, {"train_seconds": default})
             rows += lines("limit", "ours", number, {**found, **ratios})
-    names = {"limit_vs_default": "limit_vs_default", "share": "products_share"}
-    return rows, {name: median_of(rows, "ours", figure) for figure, name in names.items()}
+    return rows, {
+        "limit_vs_default": median_of(rows, "ours", "limit_vs_default"),
+        "products_share": median_of(rows, "ours", "share"),
+    }
 
 
 def measure_quality(data: Path, sizes: Sizes) -> tuple[list[Row], Figures]:

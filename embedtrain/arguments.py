@@ -145,6 +145,7 @@ def _preset(option: Option) -> str:
 
 def _normalised(arguments: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
     words: list[str] = []
+    mappings: dict[str, dict[str, str]] = {}
     pending = list(arguments)
     while pending:
         word = pending.pop(0)
@@ -158,12 +159,7 @@ def _normalised(arguments: Sequence[str], hints: Mapping[str, Any]) -> list[str]
         if str(hint).startswith("tuple") and len(values) > 1:
             words.append(f"--{name}=[{', '.join(values)}]")
         elif str(hint).startswith("dict") and values and all("=" in item for item in values):
-            if any(":" in item for item in values):
-                # As one value: alone, "query: " would be read as a mapping of its own.
-                pairs = dict(item.split("=", 1) for item in values)
-                words.append(f"--{name}={json.dumps(pairs, ensure_ascii=False)}")
-            else:
-                words.extend(f"--{name}.{item}" for item in values)
+            mappings.setdefault(name, {}).update((key, one) for key, _, one in (item.partition("=") for item in values))
         elif str(hint).startswith("list") and values and not values[0].startswith("["):
             # A file's name may hold what YAML takes for punctuation.
             items = [json.dumps(value, ensure_ascii=False) for value in values] if hint == list[str] else values
@@ -174,7 +170,8 @@ def _normalised(arguments: Sequence[str], hints: Mapping[str, Any]) -> list[str]
             words.append(f"--{name}={value}")
         else:
             words.extend([f"--{name}", *values])
-    return words
+    # Each in one piece: alone, "query: " would be read as a mapping of its own.
+    return words + [f"--{name}={json.dumps(pairs, ensure_ascii=False)}" for name, pairs in mappings.items()]
 
 
 def _values_after(pending: list[str]) -> list[str]:

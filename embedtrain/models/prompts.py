@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 QUERY, DOCUMENT, DEFAULT = "query", "document", "default"
 ROLES = (QUERY, DOCUMENT, DEFAULT)
-# The names by which ``encode_document`` finds its prompt, in that order.
-_DOCUMENT_NAMES = (DOCUMENT, "passage", "corpus")
+# Older files call the prompt of documents so; ``encode_document`` looks there only where ``document`` is not named.
+_OLDER_NAMES = ("passage", "corpus")
 
 
 def set_prompts(model: SentenceTransformer, prompts: Mapping[str, str]) -> None:
     """Give a model prompts by role, saved with it; ``encode``, ``encode_query`` and ``encode_document`` use them.
+
+    A role without a prompt gets the default one, which those two methods would leave out: a model that was trained with
+    a prompt is asked with it.
 
     Args:
         model: The model; its other prompts stay.
@@ -27,13 +30,17 @@ def set_prompts(model: SentenceTransformer, prompts: Mapping[str, str]) -> None:
     model.prompts = {**(model.prompts or {}), **prompts}
     if DEFAULT in prompts:
         model.default_prompt_name = DEFAULT
+    default = model.prompts.get(model.default_prompt_name or "")
+    older = [model.prompts.get(name) for name in _OLDER_NAMES]
+    for role, others in ((QUERY, [default]), (DOCUMENT, [*older, default])):
+        model.prompts[role] = model.prompts.get(role) or next(filter(None, others), "")
 
 
 def prompt_before(model: SentenceTransformer, column: str) -> str:
     """What stands before the texts of a column of training data; empty where nothing does.
 
-    An anchor is a query, positives and negatives are documents. Where the model has no such prompt, and in all other
-    columns, it is the default prompt, which ``encode`` takes.
+    An anchor is a query, positives and negatives are documents: what ``encode_query`` and ``encode_document`` take. In
+    all other columns it is the default prompt, which ``encode`` takes.
 
     Args:
         model: The model.
@@ -41,10 +48,9 @@ def prompt_before(model: SentenceTransformer, column: str) -> str:
     """
     # Anything with ``encode`` may stand in for a model.
     prompts = getattr(model, "prompts", None) or {}
-    names: tuple[str, ...] = ()
+    name = getattr(model, "default_prompt_name", None) or ""
     if column == "anchor":
-        names = (QUERY,)
+        name = QUERY
     elif column.startswith(("positive", "negative")):
-        names = _DOCUMENT_NAMES
-    of_role = next((prompts[name] for name in names if prompts.get(name)), "")
-    return of_role or prompts.get(getattr(model, "default_prompt_name", None) or "") or ""
+        name = next((name for name in (DOCUMENT, *_OLDER_NAMES) if name in prompts), DOCUMENT)
+    return prompts.get(name) or ""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from embedtrain.models.prompts import DOCUMENT, QUERY
 from embedtrain.report import markdown as md
 from embedtrain.report import wording
 from embedtrain.report.reading import RunFiles, mapping
@@ -19,7 +20,7 @@ class ModelFacts:
         dimensions: Of its embeddings, or None where the files do not say.
         max_length: Tokens that it reads of a text, or None without a limit.
         similarity: What its embeddings are compared by, as Markdown.
-        has_roles: Whether it puts a prompt of its own before queries or documents.
+        has_roles: Whether it puts another prompt before queries or documents than before any text.
     """
 
     dimensions: int | None
@@ -38,7 +39,8 @@ class ModelFacts:
         settings = files.json("config_sentence_transformers.json")
         similarity = settings.get("similarity_fn_name") or "cosine"
         prompts = mapping(settings.get("prompts"))
-        has_roles = any(prompts.get(name) for name in ("query", "document", "passage", "corpus"))
+        default = prompts.get(settings.get("default_prompt_name") or "") or ""
+        has_roles = any((prompts.get(role) or "") != default for role in (QUERY, DOCUMENT))
         reads = int(length) if wording.is_number(length) and length < _NO_LIMIT else None
         return cls(dimensions if isinstance(dimensions, int) else None, reads, md.inline(similarity), has_roles)
 

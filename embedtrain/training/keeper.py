@@ -68,8 +68,6 @@ class Keeper(TrainerCallback):
         self.description = description
         self.best_score = -float("inf")
         self.best_weights: dict[str, torch.Tensor] = {}
-        # Whether those are the model's own, because nothing was trained after they were the best.
-        self.ends_best = False
         self.evaluations_without_gain = 0
         self.ended = False
         self.progress: Progress | None = None
@@ -219,9 +217,8 @@ class Keeper(TrainerCallback):
 
     def _keep(self, model: nn.Module, *, ends: bool) -> None:
         weights = {name: value.detach() for name, value in model.state_dict().items()}
-        self.ends_best = ends
         if ends:
-            self.best_weights = weights
+            self.best_weights = weights  # nothing changes them any more
         elif self.best_weights:
             # In the memory of the last ones: taking as much anew costs several times the copy itself.
             for name, value in weights.items():

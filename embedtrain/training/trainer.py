@@ -194,7 +194,7 @@ def fit(
             trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
             for adapter in adapters:
                 adapter.model = model
-        if keeper.best_weights and not keeper.ends_best:
+        if keeper.best_weights and history.best_step != trainer.state.global_step:
             model.load_state_dict(keeper.best_weights)
     logger.info("%s", history.summary(description, metric))
     return history

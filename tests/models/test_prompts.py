@@ -41,9 +41,24 @@ def test_without_a_prompt_of_its_role_a_column_gets_the_default(model):
     ]
 
 
-def test_a_document_prompt_is_found_by_its_other_names(model):
-    model.prompts = {"query": "", "document": "", "passage": "passage: "}
-    assert prompt_before(model, "positive") == "passage: "
+@pytest.mark.parametrize(
+    ("own", "given", "query", "document"),
+    [
+        ({"query": "", "document": "", "passage": "passage: "}, {}, "", "passage: "),
+        ({}, {"default": "text: "}, "text: ", "text: "),
+        ({"corpus": "passage: "}, {"query": "query: ", "default": "text: "}, "query: ", "passage: "),
+    ],
+)
+def test_what_stands_before_a_column_is_what_the_saved_model_is_asked_with(
+    model, tmp_path, own, given, query, document
+):
+    model.prompts = own
+    set_prompts(model, given)
+    assert [prompt_before(model, name) for name in ("anchor", "positive", "negative")] == [query, document, document]
+    model.save_pretrained(str(tmp_path))
+    loaded = load_biencoder(resolve_model(str(tmp_path)), device="cpu")
+    for encode, before in ((loaded.encode_query, query), (loaded.encode_document, document)):
+        assert encode("a text") == pytest.approx(loaded.encode("a text", prompt=before))
 
 
 def test_prompts_are_saved_with_the_model_and_its_others_stay(model, tmp_path):
