@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedtrain.models.prompts import DOCUMENT, QUERY
 from embedtrain.report import markdown as md
 from embedtrain.report import wording
 from embedtrain.report.reading import RunFiles, mapping
 
+# The prompts that ``encode_query`` and ``encode_document`` look for, by their names in a model's settings.
+_ROLES = ("query", "document")
 # Tokenizers without a limit of their own say so by a number that no text reaches.
 _NO_LIMIT = 10**7
 
@@ -40,7 +41,7 @@ class ModelFacts:
         similarity = settings.get("similarity_fn_name") or "cosine"
         prompts = mapping(settings.get("prompts"))
         default = prompts.get(settings.get("default_prompt_name") or "") or ""
-        has_roles = any((prompts.get(role) or "") != default for role in (QUERY, DOCUMENT))
+        has_roles = any((prompts.get(role) or "") != default for role in _ROLES)
         reads = int(length) if wording.is_number(length) and length < _NO_LIMIT else None
         return cls(dimensions if isinstance(dimensions, int) else None, reads, md.inline(similarity), has_roles)
 
