@@ -6,10 +6,13 @@ Models such as E5, BGE or Qwen3-Embedding were trained with them and lose qualit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from embedtrain.files import read_json
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from embedtrain.models.loading import ModelSource
 
 QUERY, DOCUMENT, DEFAULT = "query", "document", "default"
 ROLES = (QUERY, DOCUMENT, DEFAULT)
@@ -17,7 +20,32 @@ ROLES = (QUERY, DOCUMENT, DEFAULT)
 _OLDER_NAMES = ("passage", "corpus")
 
 
-def set_prompts(model: SentenceTransformer, prompts: Mapping[str, str]) -> None:
+class HasPrompts(Protocol):
+    """What a ``SentenceTransformer`` knows of its prompts."""
+
+    prompts: dict[str, str | None]
+    default_prompt_name: str | None
+
+
+class Prompts:
+    """The prompts that the files of a model name, without its weights.
+
+    Args:
+        source: The model.
+    """
+
+    def __init__(self, source: ModelSource) -> None:
+        file = Path(source.location) / "config_sentence_transformers.json"
+        try:
+            settings = read_json(file)
+        except (FileNotFoundError, ValueError):  # a damaged one is for the model's loader to report
+            settings = {}
+        settings = settings if isinstance(settings, dict) else {}
+        self.prompts: dict[str, str | None] = settings.get("prompts") or {}
+        self.default_prompt_name: str | None = settings.get("default_prompt_name")
+
+
+def set_prompts(model: HasPrompts, prompts: Mapping[str, str]) -> None:
     """Give a model prompts by role, saved with it; ``encode``, ``encode_query`` and ``encode_document`` use them.
 
     A role without a prompt gets the default one, which those two methods would leave out: a model that was trained with
@@ -36,7 +64,7 @@ def set_prompts(model: SentenceTransformer, prompts: Mapping[str, str]) -> None:
         model.prompts[role] = model.prompts.get(role) or next(filter(None, others), "")
 
 
-def prompt_before(model: SentenceTransformer, column: str) -> str:
+def prompt_before(model: HasPrompts, column: str) -> str:
     """What stands before the texts of a column of training data; empty where nothing does.
 
     An anchor is a query, positives and negatives are documents: what ``encode_query`` and ``encode_document`` take. In

@@ -1,16 +1,24 @@
 """What every pipeline does with its inputs: mistakes noted and shown together, tables checked, contents hashed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ParamSpec, TypeVar
 
 import pandas as pd
 
-from embedtrain.errors import Problems, UserError
+from embedtrain.errors import Problems, UserError, did_you_mean
 from embedtrain.files import sha256_of_value
 
 Value = TypeVar("Value")
 Arguments = ParamSpec("Arguments")
 MIN_PAIRS = 10
+
+
+def check_roles(prompts: Mapping[str, str], roles: Sequence[str], problems: Problems) -> None:
+    """Note every role among ``--prompts`` that is none of those expected."""
+    for role in prompts:
+        if role not in roles:
+            expected = f"{', '.join(roles[:-1])} or {roles[-1]}"
+            problems.add(f"--prompts {role}=...: unknown{did_you_mean(role, roles)}; expected {expected}")
 
 
 def noting(

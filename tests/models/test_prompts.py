@@ -3,7 +3,7 @@
 import pytest
 
 from embedtrain.models.loading import load_biencoder, resolve_model
-from embedtrain.models.prompts import prompt_before, set_prompts
+from embedtrain.models.prompts import Prompts, prompt_before, set_prompts
 
 
 @pytest.fixture
@@ -69,3 +69,21 @@ def test_prompts_are_saved_with_the_model_and_its_others_stay(model, tmp_path):
     kept = {"clustering": "identify: ", "query": "query: ", "default": "text: "}
     assert {name: loaded.prompts[name] for name in kept} == kept
     assert loaded.default_prompt_name == "default"
+
+
+def test_the_files_name_what_the_loaded_model_has(model, tiny_model, tmp_path):
+    assert prompt_before(Prompts(resolve_model(str(tiny_model))), "anchor") == ""
+    set_prompts(model, {"query": "问题：", "default": "文本："})
+    model.save_pretrained(str(tmp_path))
+    files = Prompts(resolve_model(str(tmp_path)))
+    assert (files.prompts, files.default_prompt_name) == (model.prompts, "default")
+    assert [prompt_before(files, name) for name in ("anchor", "negative", "text")] == ["问题：", "文本：", "文本："]
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"prompts": null}'])
+def test_files_without_prompts_have_none(tmp_path, content):
+    (tmp_path / "modules.json").touch()
+    if content is not None:
+        (tmp_path / "config_sentence_transformers.json").write_text(content, encoding="utf-8")
+    files = Prompts(resolve_model(str(tmp_path)))
+    assert (files.prompts, files.default_prompt_name) == ({}, None)

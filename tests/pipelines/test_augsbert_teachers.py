@@ -486,8 +486,8 @@ def test_embedding_that_was_cut_off_goes_on_behind_its_last_shard(options, tmp_p
     real, made = encoding.load_encoder, []
     monkeypatch.setattr(encoding, "SHARD_ROWS", 16)
 
-    def cut_off(source, device, precision, *, after=None):
-        encode = real(source, device, precision)
+    def cut_off(*given, after=None):
+        encode = real(*given)
 
         def counted(texts):
             if len(made) == after:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import SAMPLES
 from label_models import save_cross_encoder
+from sentence_transformers import SentenceTransformer
 
 from embedtrain.cli import main
 from embedtrain.data.folding import fold_text
@@ -305,6 +306,40 @@ def test_hard_negatives_are_no_positives(files, tiny_model, teacher, tmp_path, c
     assert 0 < len(judged) <= 40
     assert (judged[["negative_1_score", "negative_2_score"]].to_numpy() <= 0.5).all()
     assert stages_run(caplog) == ["read", "encode", "hard_negatives", "hard_negatives"]
+
+
+def test_hard_negatives_are_searched_with_the_prompts_of_queries_and_documents(files, tiny_model, tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="embedtrain")
+    options = MineOptions(
+        output=str(tmp_path / "run"),
+        hard_negatives=True,
+        positives=files["triplets"],
+        unlabeled=files["sentences"],
+        num_negatives=1,
+        output_scores=True,
+        max_score=2.0,
+        relative_margin=None,
+        model=str(tiny_model),
+        precision="fp32",
+        device="cpu",
+    )
+    plain = pd.read_parquet(mine(options).table)
+    prompts = {"query": "the question: ", "document": "the answer: "}
+    given = pd.read_parquet(mine(dataclasses.replace(options, prompts=prompts)).table)
+    assert stages_run(caplog) == ["read", "encode", "hard_negatives", "read", "encode", "hard_negatives"]
+    assert "anchors: 'the question: ' before each" in caplog.text
+
+    model = SentenceTransformer(str(tiny_model), device="cpu", prompts=prompts)
+    for found, encode in ((given, [model.encode_query, model.encode_document]), (plain, [model.encode] * 2)):
+        anchors, negatives = (f(found[name].tolist()) for f, name in zip(encode, ("anchor", "negative_1"), strict=True))
+        cosines = (anchors * negatives).sum(1) / np.linalg.norm(anchors, axis=1) / np.linalg.norm(negatives, axis=1)
+        np.testing.assert_allclose(found["negative_1_score"], cosines, atol=1e-5)
+    assert not np.allclose(plain["positive_score"], given["positive_score"])
+
+    # A model's own prompts are used without being asked for.
+    model.save_pretrained(str(tmp_path / "prompted"))
+    own = dataclasses.replace(options, model=str(tmp_path / "prompted"), output=str(tmp_path / "own"))
+    pd.testing.assert_frame_equal(pd.read_parquet(mine(own).table), given)
 
 
 def test_hard_negatives_of_labelled_and_scored_pairs(files, tiny_model, tmp_path):

@@ -67,6 +67,10 @@ NEGATIVES = ["--hard-negatives", "--positives", TRIPLETS]
         ([*NEGATIVES, "--scored", GOLD], ["--hard-negatives with --scored"]),
         ([*NEGATIVES, "--num-negatives", "0"], ["--num-negatives 0: expected 1 or more"]),
         ([*NEGATIVES, "--range-min", "5", "--range-max", "6"], ["leave 1 candidates for --num-negatives 3"]),
+        (
+            [*NEGATIVES, "--prompts", "documents=passage: ", "default=x"],
+            ["--prompts documents=...: unknown; did you mean 'document'?; expected query or document", "default=..."],
+        ),
         ([*NEGATIVES, "--teacher", "x", "--relative-margin", "null"], ["--teacher has no effect on hard negatives"]),
         (["--hard-negatives", "--positives", GOLD], ["en_gold.tsv has scores", "--positive-threshold"]),
         (
@@ -198,6 +202,7 @@ def test_what_limits_on_hard_negatives_are_compared_with_is_said(tiny_model, tmp
         (["--sigmoid"], ["--sigmoid has no effect without --strategy kde"]),
         (["--pairs", GOLD], ["--pairs has no effect without --strategy cross-domain"]),
         (["--positives", TRIPLETS], ["--positives has no effect without --hard-negatives"]),
+        (["--prompts", "query=query: "], ["--prompts has no effect without --hard-negatives"]),
         (["--num-negatives", "2"], ["--num-negatives has no effect without --hard-negatives or --scored"]),
         (["--search", "exact"], ["--search has no effect with strategies that search no embeddings"]),
         (["--strategy", "random", "--limit", "5", "--top-k", "9"], ["--top-k has no effect with --limit"]),

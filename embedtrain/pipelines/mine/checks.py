@@ -10,8 +10,9 @@ from embedtrain.errors import Problems, did_you_mean
 from embedtrain.mining.ray_engine import check_ray
 from embedtrain.mining.shares import check_strategies, read_strategies, strategy_names
 from embedtrain.mining.strategies import MADE_ON_DEMAND, NEED_TEACHER, need_embeddings
+from embedtrain.models.prompts import DOCUMENT, QUERY
 from embedtrain.models.sharing import processes
-from embedtrain.pipelines.checks import noting
+from embedtrain.pipelines.checks import check_roles, noting
 from embedtrain.pipelines.label.teachers import Teacher
 from embedtrain.pipelines.mine.options import MineOptions, Mode
 
@@ -23,7 +24,7 @@ READ_BY: dict[str, tuple[Mode, ...]] = {
     **dict.fromkeys(
         ("unlabeled", "known", "model", "teacher", "sigmoid", "search", "engine"), ("pairs", "hard-negatives")
     ),
-    **dict.fromkeys(("positives", "range_min", "range_max", "max_score", "min_score"), ("hard-negatives",)),
+    **dict.fromkeys(("positives", "prompts", "range_min", "range_max", "max_score", "min_score"), ("hard-negatives",)),
     **dict.fromkeys(("absolute_margin", "relative_margin", "output_scores"), ("hard-negatives",)),
     **dict.fromkeys(("num_negatives", "sampling_strategy", "positive_threshold"), ("hard-negatives", "tuples")),
     **dict.fromkeys(("negative_threshold", "both_orders"), ("tuples",)),
@@ -149,6 +150,7 @@ def _check_hard_negatives(options: MineOptions, problems: Problems) -> None:
     if options.positives is None:
         problems.add("--hard-negatives without --positives: give the pairs of anchor and positive that need negatives")
     options.rules.check(problems)
+    check_roles(options.prompts, (QUERY, DOCUMENT), problems)
     if options.teacher and not options.rules.can_reject:
         problems.add(
             "--teacher has no effect on hard negatives without --relative-margin, --absolute-margin, --max-score or "

@@ -25,6 +25,7 @@ def encode_texts(
     precision: str,
     engine: Engine,
     folder: Path,
+    prompt: str | None = None,
 ) -> NDArray[np.float32]:
     """Embeddings of texts, float32 (n, dim).
 
@@ -35,12 +36,13 @@ def encode_texts(
         precision: Of its matrix products.
         engine: What makes the shards.
         folder: Keeps them until all are there.
+        prompt: What is put before each of them; by default the model's default prompt.
     """
     embeddings = encode_sentences(
         texts,
-        partial(load_encoder, source, device, precision),
+        partial(load_encoder, source, device, precision, prompt),
         folder=folder,
-        fingerprint=f"{source.fingerprint};{device};{precision}",
+        fingerprint=";".join([source.fingerprint, device, precision, *([] if prompt is None else [prompt])]),
         engine=engine,
         shard_rows=SHARD_ROWS,
     )
@@ -48,13 +50,15 @@ def encode_texts(
     return embeddings.numpy()
 
 
-def load_encoder(source: ModelSource, device: str, precision: str) -> Encode:
+def load_encoder(source: ModelSource, device: str, precision: str, prompt: str | None = None) -> Encode:
     """Load a model; what comes back makes embeddings of a list of texts."""
     model = load_biencoder(source, device=device)
 
     def encode(texts: list[str]) -> NDArray[np.float32]:
         with autocast(device, precision):
-            made = model.encode(texts, batch_size=BATCH_SIZE, convert_to_tensor=True, show_progress_bar=False)
+            made = model.encode(
+                texts, prompt=prompt, batch_size=BATCH_SIZE, convert_to_tensor=True, show_progress_bar=False
+            )
         return made.float().cpu().numpy()
 
     return encode

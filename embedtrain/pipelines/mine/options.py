@@ -34,6 +34,9 @@ class MineOptions:
             each pair wanted.
         calibrate: Bring the teacher's scores onto the scale of gold's by isotonic regression on gold, for kde.
         model: Whose embeddings are searched: a folder, or a model's name.
+        prompts: Words put before texts by a model that was trained with them, such as query="query: "
+            document="passage: "; query stands before anchors, document before positives and further texts. A model that
+            has prompts of its own gets those unless told otherwise.
         teacher: One or more trained models, cross-encoders or bi-encoders, whose mean score kde draws by, and by which
             hard negatives are told from false ones.
         sigmoid: Put a sigmoid on the outputs of teachers, if they are cross-encoders, whose own files ask for none.
@@ -76,6 +79,7 @@ class MineOptions:
     labelled_pairs: int | None = None
     calibrate: bool = False
     model: str = DEFAULT_MODEL
+    prompts: dict[str, str] = field(default_factory=dict)
     teacher: list[str] = field(default_factory=list)
     sigmoid: bool = False
     hard_negatives: bool = False

@@ -3,13 +3,15 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
 from embedtrain.errors import UserError
 from embedtrain.files import write_parquet
 from embedtrain.mining.hard_negatives import mine_hard_negatives
 from embedtrain.mining.tuples import ranking_tuples
 from embedtrain.pipelines.checks import content_hash
 from embedtrain.pipelines.mine.inputs import rows_of
-from embedtrain.pipelines.mine.workspace import Workspace
+from embedtrain.pipelines.mine.workspace import TEXTS, Workspace
 
 TUPLES_FILE = "tuples.parquet"
 
@@ -24,16 +26,15 @@ def search_negatives(work: Workspace) -> Path:
     scores = work.scores()
 
     def fill(folder: Path) -> None:
-        embeddings = work.embeddings()
-        assert embeddings is not None
-        place = {text: row for row, text in enumerate(work.texts())}
-        columns = inputs.positives["anchor"].tolist(), inputs.positives["positive"].tolist(), inputs.sentences
-        anchors, positives, corpus = (embeddings[[place[text] for text in texts]] for texts in columns)
+        anchors, positives = (inputs.positives[name].tolist() for name in ("anchor", "positive"))
+        embedded = _Embedded(work)
         tuples = mine_hard_negatives(
-            *columns,
-            anchor_embeddings=anchors,
-            positive_embeddings=positives,
-            corpus_embeddings=corpus,
+            anchors,
+            positives,
+            inputs.sentences,
+            anchor_embeddings=embedded.of(anchors, work.anchors_table),
+            positive_embeddings=embedded.of(positives, TEXTS),
+            corpus_embeddings=embedded.of(inputs.sentences, TEXTS),
             rules=options.rules,
             known_pairs=rows_of(inputs.known),
             score=None if scores is None else scores.score,
@@ -54,6 +55,20 @@ def search_negatives(work: Workspace) -> Path:
         "teacher": None if scores is None else scores.fingerprint,
     }
     return work.run.stage("hard_negatives", inputs=used, work=fill) / TUPLES_FILE
+
+
+class _Embedded:
+    """The embeddings of texts that stand in the tables of a mining."""
+
+    def __init__(self, work: Workspace) -> None:
+        self.rows = {name: {text: row for row, text in enumerate(work.texts(name))} for name in work.prompts}
+        self.embeddings = {name: work.embeddings(name) for name in work.prompts}
+
+    def of(self, texts: list[str], table: str) -> torch.Tensor:
+        """Shape (texts, dim)."""
+        embeddings, rows = self.embeddings[table], self.rows[table]
+        assert embeddings is not None
+        return embeddings[[rows[text] for text in texts]]
 
 
 def split_scored(work: Workspace) -> Path:

@@ -1,5 +1,6 @@
 """What the stages of one mining share: options, inputs, the run folder, texts and their embeddings."""
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import torch
 
 from embedtrain.files import read_json, sha256_of_file, sha256_of_value, write_json, write_parquet
 from embedtrain.mining.combining import Combination, fit_combination
+from embedtrain.models.loading import ModelSource
+from embedtrain.models.prompts import Prompts, prompt_before, set_prompts
 from embedtrain.pipelines.checks import content_hash
 from embedtrain.pipelines.label.teachers import Scoring, uncalibrated
 from embedtrain.pipelines.mine.encoding import encode_texts
@@ -17,6 +20,11 @@ from embedtrain.pipelines.mine.inputs import MineInputs
 from embedtrain.pipelines.mine.options import MineOptions
 from embedtrain.pipelines.mine.scoring import KeptScores
 from embedtrain.pipelines.run import Run
+
+logger = logging.getLogger(__name__)
+
+# The tables of what is embedded. Anchors have one of their own where another prompt stands before them.
+TEXTS, ANCHORS = "texts", "anchors"
 
 
 class Workspace:
@@ -37,16 +45,20 @@ class Workspace:
         self.computing = {"device": self.device, "precision": self.precision}
         # What is kept of a stage that is not done, so that a kill does not cost all of it.
         self.unfinished = run.folder / "unfinished"
+        self.prompts = self._prompts()
 
     def read(self) -> None:
         """Keep the tables, and the texts of which pairs or embeddings are made, each once."""
         inputs = self.inputs
-        texts = [*inputs.sentences, *inputs.gold["sentence1"], *inputs.gold["sentence2"]]
-        texts += [*inputs.positives["anchor"], *inputs.positives["positive"]]
+        embedded: dict[str, list[str]] = {name: [] for name in self.prompts}
+        embedded[TEXTS] += [*inputs.sentences, *inputs.gold["sentence1"], *inputs.gold["sentence2"]]
+        embedded[self.anchors_table] += inputs.positives["anchor"].tolist()
+        embedded[TEXTS] += inputs.positives["positive"].tolist()
 
         def work(folder: Path) -> None:
-            distinct = [*dict.fromkeys(text for text in texts if text.strip())]
-            write_parquet(folder / "texts.parquet", pd.DataFrame({"text": pd.Series(distinct, dtype="str")}))
+            for name, texts in embedded.items():
+                distinct = [*dict.fromkeys(text for text in texts if text.strip())]
+                write_parquet(folder / f"{name}.parquet", pd.DataFrame({"text": pd.Series(distinct, dtype="str")}))
             for name, table in self._tables().items():
                 write_parquet(folder / f"{name}.parquet", table)
             write_json(folder / "audit.json", {"findings": inputs.findings})
@@ -54,6 +66,7 @@ class Workspace:
         used = {
             "sentences": sha256_of_value(inputs.sentences),
             **{name: content_hash(table) for name, table in self._tables().items()},
+            "embedded": [*self.prompts],
         }
         self.run.stage("read", inputs=used, work=work)
 
@@ -64,17 +77,21 @@ class Workspace:
             return
 
         def work(folder: Path) -> None:
-            embeddings = encode_texts(
-                self.texts(),
-                model,
-                device=self.device,
-                precision=self.precision,
-                engine=self.options.engine,
-                folder=self.unfinished / "encode",
-            )
-            np.save(folder / "embeddings.npy", embeddings)
+            for name, prompt in self.prompts.items():
+                if prompt:
+                    logger.info("%s: %r before each of them", name, prompt)
+                embeddings = encode_texts(
+                    self.texts(name),
+                    model,
+                    device=self.device,
+                    precision=self.precision,
+                    engine=self.options.engine,
+                    folder=self.unfinished / "encode" / name,
+                    prompt=prompt,
+                )
+                np.save(folder / f"{name}.npy", embeddings)
 
-        used = {"texts": self.tables_hash("texts"), "model": model.fingerprint, **self.computing}
+        used = {"texts": self.tables_hash(*self.prompts), **self._embedded_by(model)}
         self.run.stage("encode", inputs=used, work=work)
 
     def scores(self) -> KeptScores | None:
@@ -87,22 +104,27 @@ class Workspace:
         combination = self._calibration(scoring) if calibrates else uncalibrated(teachers)
         return KeptScores(teachers, scoring, combination, folder=self.unfinished / "scores", engine=self.options.engine)
 
-    def texts(self) -> list[str]:
-        """Every text, each once."""
-        texts: list[str] = pd.read_parquet(self.run.path("read", "texts.parquet"))["text"].tolist()
+    @property
+    def anchors_table(self) -> str:
+        """Which of the tables holds the anchors of positive pairs."""
+        return ANCHORS if ANCHORS in self.prompts else TEXTS
+
+    def texts(self, name: str = TEXTS) -> list[str]:
+        """Every text of one of the tables, each once."""
+        texts: list[str] = pd.read_parquet(self.run.path("read", f"{name}.parquet"))["text"].tolist()
         return texts
 
-    def embeddings(self) -> torch.Tensor | None:
-        """The embeddings of the texts, (n, dim), or None where none were made."""
+    def embeddings(self, name: str = TEXTS) -> torch.Tensor | None:
+        """The embeddings of the texts of one of the tables, (n, dim), or None where none were made."""
         if self.inputs.model is None:
             return None
-        return torch.from_numpy(np.load(self.run.path("encode", "embeddings.npy"))).to(self.device)
+        return torch.from_numpy(np.load(self.run.path("encode", f"{name}.npy"))).to(self.device)
 
     def search_depends_on(self) -> dict[str, Any]:
         """What the result of a stage depends on that searches among texts and their embeddings."""
-        used: dict[str, Any] = {"tables": self.tables_hash("texts", *self._tables())}
+        used: dict[str, Any] = {"tables": self.tables_hash(*self.prompts, *self._tables())}
         if self.inputs.model is not None:
-            used |= {"model": self.inputs.model.fingerprint, "search": self.options.search, **self.computing}
+            used |= {"search": self.options.search, **self._embedded_by(self.inputs.model)}
         return used
 
     def tables_hash(self, *names: str) -> dict[str, str]:
@@ -113,6 +135,19 @@ class Workspace:
         """Delete what was kept of stages that are done by now."""
         if self.run.leads:
             shutil.rmtree(self.unfinished, ignore_errors=True)
+
+    def _embedded_by(self, model: ModelSource) -> dict[str, Any]:
+        return {"model": model.fingerprint, "prompts": self.prompts, **self.computing}
+
+    def _prompts(self) -> dict[str, str | None]:
+        """The tables of what is embedded, with what stands before their texts where it is not the model's default."""
+        model = self.inputs.model
+        if model is None or self.options.mode != "hard-negatives":
+            return {TEXTS: None}
+        prompts = Prompts(model)
+        set_prompts(prompts, self.options.prompts)
+        query, document = (prompt_before(prompts, column) for column in ("anchor", "positive"))
+        return {TEXTS: document or None} | ({} if query == document else {ANCHORS: query})
 
     def _tables(self) -> dict[str, pd.DataFrame]:
         inputs = self.inputs

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from embedtrain.errors import Problems, UserError, did_you_mean
 from embedtrain.models.prompts import DOCUMENT, QUERY, ROLES
+from embedtrain.pipelines.checks import check_roles
 from embedtrain.pipelines.train.options import TrainOptions
 from embedtrain.pipelines.train.searching import has_dev_search
 from embedtrain.training.loss_choice import LOSSES, find_loss
@@ -109,10 +110,7 @@ def _check_values(options: TrainOptions, problems: Problems) -> None:
     for name, holds, expected in bounds:
         if not holds:
             problems.add(f"--{name.replace('_', '-')} is {getattr(options, name)}, expected {expected}")
-    for role in options.prompts:
-        if role not in ROLES:
-            hint = did_you_mean(role, ROLES)
-            problems.add(f"--prompts {role}=...: unknown{hint}; expected {', '.join(ROLES[:-1])} or {ROLES[-1]}")
+    check_roles(options.prompts, ROLES, problems)
     dims = options.matryoshka
     if any(dim < 1 for dim in dims) or len(set(dims)) < len(dims):
         problems.add(f"--matryoshka is {dims}, expected different whole numbers of at least 1")
