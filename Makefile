@@ -29,7 +29,7 @@ demo-zh: $(VENV)/.installed
 	$(BIN)/embedtrain augsbert --config data_samples/demo_zh.yaml --output $(DEMO)-zh
 
 test: lint types
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 notebooks: $(VENV)/.installed-dev
 	$(BIN)/pytest tests/test_notebooks.py
