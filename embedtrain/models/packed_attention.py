@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 
-from embedtrain.models.packed_grids import Grids, grid_attention
+from embedtrain.models.grid_attention import grid_attention
+from embedtrain.models.packed_grids import Grids
 
 ATTENTION_NAME = "embedtrain_packed"
 MAX_KERNEL_HEAD_DIM = 256

@@ -8,6 +8,7 @@ the conversion itself.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import accumulate
 from typing import Any, cast
 
 import torch
@@ -102,8 +103,8 @@ class _Together:
         if len(self.layers) == 1:
             return _product(x, self.layers, self.copies, self.copy)
         if place == 0:
-            outputs = _product(x, self.layers, self.copies, self.copy).split(self.sizes, dim=-1)
-            self.input, self.outputs = x, dict(enumerate(outputs))
+            outputs = _Parts.apply(_product(x, self.layers, self.copies, self.copy), self.sizes)
+            self.input, self.outputs = x, dict(enumerate(cast(tuple[Tensor, ...], outputs)))
         if x is not self.input or place not in self.outputs:
             return _product(x, [layer], [self.copies[place]], self.copies[place].copy)
         output = self.outputs.pop(place)
@@ -155,6 +156,28 @@ class _Copies(torch.autograd.Function):
             if needed:
                 kept.add_gradient(part)
         return (None,) * (2 + len(parts))
+
+
+class _Parts(torch.autograd.Function):
+    """A product cut along its last axis; gradients that lie side by side, as attention's do, are not put together."""
+
+    @staticmethod
+    def forward(ctx: Any, whole: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
+        ctx.shape = whole.shape
+        return whole.split(sizes, dim=-1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        first, width = gradients[0], ctx.shape[-1]
+        starts = [0, *accumulate(gradient.shape[-1] for gradient in gradients)][:-1]
+        if (
+            first.numel() == first.shape[-2] * first.shape[-1]
+            and len({gradient.untyped_storage().data_ptr() for gradient in gradients}) == 1
+            and {gradient.stride()[-2:] for gradient in gradients} == {(width, 1)}
+            and starts == [gradient.storage_offset() - first.storage_offset() for gradient in gradients]
+        ):
+            return first.as_strided((first.shape[-2], width), (width, 1)).view(ctx.shape), None
+        return torch.cat(gradients, dim=-1), None
 
 
 def _product(x: Tensor, layers: list[nn.Linear], copies: list[_Kept], copy: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from embedtrain.models import packed_grids
+from embedtrain.models import grid_attention, packed_grids
 from embedtrain.models.packed_attention import Packing, causal_attention
 
 LENGTHS = (9, 1, 23, 4, 22)
@@ -39,34 +39,92 @@ def test_causal_attention_equals_each_text_alone(monkeypatch, group_cost, with_a
     )
 
 
-def test_the_softmax_of_half_precision_is_computed_in_full():
-    torch.manual_seed(0)
-    logits = (torch.randn(3, 5, 7) * 4).bfloat16().requires_grad_()
-    exact = logits.detach().float().requires_grad_()
-    weights = torch.randn(3, 5, 7).bfloat16()
-    found, expected = packed_grids._softmax(logits), torch.softmax(exact, dim=-1)
-    assert torch.equal(found, expected.bfloat16())
-    (found * weights).sum().backward()
-    (expected * weights.float()).sum().backward()
-    torch.testing.assert_close(logits.grad.float(), exact.grad, rtol=2e-2, atol=2e-3)
+def gradient_of_softmax(logits, weights):
+    """What autograd says, for the sum of the softmax times the weights."""
+    logits = logits.clone().requires_grad_()
+    (torch.softmax(logits, dim=-1) * weights).sum().backward()
+    return logits.grad
 
 
 @pytest.mark.parametrize("width", [1, 2, 15, 16, 17])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_softmax_and_its_gradient_are_torchs_for_narrow_rows_and_wide_ones(width, dtype):
     torch.manual_seed(0)
-    mine, theirs = (torch.randn(3, 2, 5, width, dtype=dtype) * 30 for _ in range(2))
-    theirs.copy_(mine)
+    logits = torch.randn(3, 2, 5, width, dtype=dtype) * 30
     # Places that are not seen: the largest number must not overflow, nor rows of nothing else turn NaN.
     hidden = torch.finfo(dtype).min / 2
-    for logits in (mine, theirs):
-        logits[0, :, :, width // 2 :] = hidden
-        logits[1, 0, 0] = hidden
-        logits.requires_grad_()
+    logits[0, :, :, width // 2 :] = hidden
+    logits[1, 0, 0] = hidden
     weights = torch.randn(3, 2, 5, width, dtype=dtype)
-    for logits, softmax in ((mine, packed_grids._softmax), (theirs, lambda x: torch.softmax(x, dim=-1))):
-        (softmax(logits) * weights).sum().backward()
-    tolerance = {"rtol": 2e-2, "atol": 2e-2} if dtype == torch.bfloat16 else {"rtol": 1e-4, "atol": 1e-6}
-    with torch.no_grad():
-        torch.testing.assert_close(packed_grids._softmax(mine), torch.softmax(theirs, dim=-1), **tolerance)
-    torch.testing.assert_close(mine.grad, theirs.grad, **tolerance)
+    found = grid_attention._softmax_(logits.clone())
+    torch.testing.assert_close(found, torch.softmax(logits, dim=-1), rtol=1e-4, atol=1e-6)
+    gradient = grid_attention._softmax_gradient(found, weights)
+    torch.testing.assert_close(gradient, gradient_of_softmax(logits, weights), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [7, 20])
+def test_the_gradient_of_half_precision_is_computed_in_full(width):
+    torch.manual_seed(0)
+    logits, weights = torch.randn(2, 3, 5, width).unbind()
+    softmax = torch.softmax(logits, dim=-1).bfloat16()
+    found = grid_attention._softmax_gradient(softmax, weights.bfloat16())
+    assert found.dtype == torch.float32
+    exact = grid_attention._softmax_gradient(softmax.double(), weights.bfloat16().double())
+    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-6)
+
+
+def inputs_of(joint, heads, dim):
+    """Queries, keys and values as a model gives them: of one product side by side, or of one each."""
+    parts = joint.split(heads * dim, dim=-1)
+    return [part.view(1, -1, heads, dim).transpose(1, 2) for part in parts]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_parts_of_one_product_are_taken_as_they_lie(dtype):
+    torch.manual_seed(0)
+    heads, dim = 3, 8
+    grids = Packing.of_mask(torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]).grids
+    joint = torch.randn(sum(LENGTHS), 3 * heads * dim, dtype=dtype)
+    together, apart = joint.clone().requires_grad_(), joint.clone().requires_grad_()
+    lying = inputs_of(together, heads, dim)
+    assert grid_attention._side_by_side(*lying).data_ptr() == together.data_ptr()
+    copied = [x.clone() for x in inputs_of(apart, heads, dim)]
+    torch.testing.assert_close(grid_attention._side_by_side(*copied), grid_attention._side_by_side(*lying))
+    turned = [lying[1], lying[0], lying[2]]
+    assert grid_attention._side_by_side(*turned).data_ptr() != together.data_ptr()
+    weights = torch.randn(1, sum(LENGTHS), heads, dim, dtype=dtype)
+    for inputs in (lying, copied):
+        out = grid_attention.grid_attention(*inputs, grids, scaling=0.3, dropout=0.0)
+        (out * weights).sum().backward()
+    assert torch.equal(together.grad, apart.grad)
+
+
+def test_dropped_weights_have_no_gradient_and_the_others_are_scaled(monkeypatch):
+    """Against each text alone with the same weights dropped."""
+    torch.manual_seed(0)
+    heads, dim = 2, 8
+    grids = Packing.of_mask(torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]).grids
+    kept = []
+
+    def drawn(shape, p, device):
+        kept.append(torch.randint(0, 2, shape, dtype=torch.int8))
+        return kept[-1], 1 / (1 - p)
+
+    monkeypatch.setattr(grid_attention, "drawn", drawn)
+    inputs = [torch.randn(1, heads, sum(LENGTHS), dim, requires_grad=True) for _ in range(3)]
+    found = grid_attention.grid_attention(*inputs, grids, scaling=0.3, dropout=0.4)
+    order = iter(sorted(range(len(LENGTHS)), key=lambda text: LENGTHS[text]))
+    texts = [[x[0] for x in text] for text in zip(*(x.split(LENGTHS, dim=2) for x in inputs), strict=True)]
+    expected = [None] * len(LENGTHS)
+    for grid, of_grid in zip(grids.groups, kept, strict=True):
+        for elements in of_grid.view(-1, heads, grid.width, grid.width):
+            text = next(order)
+            query, key, value = texts[text]
+            weights = (query @ key.mT * 0.3).softmax(-1) * elements[:, : LENGTHS[text], : LENGTHS[text]] / 0.6
+            expected[text] = weights @ value
+    expected = torch.cat(expected, dim=1).transpose(0, 1)[None]
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn(found.shape)
+    torch.testing.assert_close(
+        torch.autograd.grad((found * weights).sum(), inputs), torch.autograd.grad((expected * weights).sum(), inputs)
+    )

@@ -188,3 +188,37 @@ def test_a_layer_under_two_names_is_not_put_together_with_itself():
     plain = Attention()
     plain.key = plain.query
     same(found[1], step(plain, x)[1], rtol=2e-2, atol=2e-3)
+
+
+def gradient_of_parts(lay):
+    """What comes back for parts of 2, 3 and 4 columns whose gradients are what a function makes of a table of 9."""
+    whole = torch.zeros(5, 9, requires_grad=True)
+    given = torch.arange(45.0).view(5, 9)
+    gradients = lay(given)
+    seen = {}
+    whole.register_hook(lambda gradient: seen.update(place=gradient.data_ptr()))
+    torch.autograd.backward(module._Parts.apply(whole, [2, 3, 4]), gradients)
+    return whole.grad, torch.cat(gradients, dim=1), seen["place"] == given.data_ptr()
+
+
+@pytest.mark.parametrize(
+    ("lay", "taken_as_it_lies"),
+    [
+        (lambda table: table.split([2, 3, 4], dim=1), True),
+        (lambda table: [table[:, 2:4], table[:, 4:7], table[:, 5:9]], False),
+        (lambda table: [part.clone() for part in table.split([2, 3, 4], dim=1)], False),
+        (lambda table: [table[:, :2], table[:, 2:5].clone(), table[:, 5:]], False),
+        (lambda table: [part.t().contiguous().t() for part in table.split([2, 3, 4], dim=1)], False),
+    ],
+)
+def test_gradients_that_lie_side_by_side_are_not_put_together(lay, taken_as_it_lies):
+    found, expected, as_it_lies = gradient_of_parts(lay)
+    assert torch.equal(found, expected)
+    assert as_it_lies == taken_as_it_lies
+
+
+def test_a_part_that_nothing_asks_has_no_gradient():
+    whole = torch.zeros(1, 5, 9, requires_grad=True)
+    _, used, _ = module._Parts.apply(whole, [2, 3, 4])
+    used.sum().backward()
+    assert whole.grad.sum(dim=(0, 1)).tolist() == [0, 0, 5, 5, 5, 0, 0, 0, 0]
