@@ -29,7 +29,7 @@ demo-zh: $(VENV)/.installed
 	$(BIN)/embedtrain augsbert --config data_samples/demo_zh.yaml --output $(DEMO)-zh
 
 test: lint types
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 notebooks: $(VENV)/.installed-dev
 	$(BIN)/pytest tests/test_notebooks.py
