@@ -327,7 +327,7 @@ def test_hard_negatives_are_searched_with_the_prompts_of_queries_and_documents(f
     prompts = {"query": "the question: ", "document": "the answer: "}
     given = pd.read_parquet(mine(dataclasses.replace(options, prompts=prompts)).table)
     assert stages_run(caplog) == ["read", "encode", "hard_negatives", "read", "encode", "hard_negatives"]
-    assert "anchors: 'the question: ' before each" in caplog.text
+    assert "prompts before the texts: anchors 'the question: ', all others 'the answer: '" in caplog.text
 
     model = SentenceTransformer(str(tiny_model), device="cpu", prompts=prompts)
     for found, encode in ((given, [model.encode_query, model.encode_document]), (plain, [model.encode] * 2)):

@@ -77,9 +77,10 @@ class Workspace:
             return
 
         def work(folder: Path) -> None:
+            if any(self.prompts.values()):
+                queries, documents = (self.prompts[name] or "" for name in (self.anchors_table, TEXTS))
+                logger.info("prompts before the texts: anchors %r, all others %r", queries, documents)
             for name, prompt in self.prompts.items():
-                if prompt:
-                    logger.info("%s: %r before each of them", name, prompt)
                 embeddings = encode_texts(
                     self.texts(name),
                     model,
