@@ -22,13 +22,20 @@ settings.load_profile("project")
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was():
-    """What the command line sets up for people does not outlive a test."""
-    package = logging.getLogger("embedtrain")
-    handlers, propagate, level = package.handlers[:], package.propagate, package.level
+def no_logging_set_up():
+    """What the command line sets up for people is gone before a test, and after it.
+
+    Before as well, for fixtures of a module or a session run commands too.
+    """
+
+    def clear():
+        package = logging.getLogger("embedtrain")
+        package.handlers[:], package.propagate = [], True
+        package.setLevel(logging.NOTSET)
+
+    clear()
     yield
-    package.handlers[:], package.propagate = handlers, propagate
-    package.setLevel(level)
+    clear()
 
 
 class NetworkBlocked(Exception):
