@@ -7,7 +7,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Several processes that each compute with every core are slower than one. To be set before torch is imported.
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, allowed // workers)))
 
 import logging
 import socket
@@ -23,10 +24,7 @@ settings.load_profile("project")
 
 @pytest.fixture(autouse=True)
 def no_logging_set_up():
-    """What the command line sets up for people is gone before a test, and after it.
-
-    Before as well, for fixtures of a module or a session run commands too.
-    """
+    """What the command line sets up is cleared after a test; before it, what fixtures of a module left."""
 
     def clear():
         package = logging.getLogger("embedtrain")

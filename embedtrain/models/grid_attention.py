@@ -16,6 +16,8 @@ from embedtrain.models.packed_grids import Grids
 NARROW = 16
 
 
+# What torch.compile makes of it would be made again for every batch, whose groups are never the same.
+@torch.compiler.disable
 def grid_attention(
     query: Tensor,
     key: Tensor,
@@ -43,6 +45,9 @@ def grid_attention(
 
     Returns:
         (1, tokens, heads, head dim).
+
+    Raises:
+        RuntimeError: When its gradient is differentiated again.
     """
     biases = grids.causal_biases(query.dtype) if causal else grids.biases(reach, query.dtype)
     # Autocast would turn what is computed in fp32 back.
@@ -79,15 +84,21 @@ class _Attention(torch.autograd.Function):
             elements, factor = drawn(weights.shape, dropout, weights.device)
             used = scaled(weights, elements, factor)
             torch.bmm(used, v, out=out)
-            kept_weights += [weights, used]
-            kept.append(elements)
-            factors.append(factor)
+            if any(ctx.needs_input_grad):
+                kept_weights += [weights, used]
+                kept.append(elements)
+                factors.append(factor)
         ctx.save_for_backward(spread, added, *kept_weights, *kept)
         ctx.grids, ctx.heads, ctx.scaling, ctx.factors = grids, heads, scaling, factors
         return attended.index_select(0, grids.layout(heads).place_of).view(1, tokens, heads, dim)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "attention of packed texts on a CPU cannot be differentiated twice: its gradient has no gradient; call "
+                "backward() or torch.autograd.grad() without create_graph=True, or train with pack=False"
+            )
         spread, added, *saved = ctx.saved_tensors
         grids, heads = ctx.grids, ctx.heads
         _, tokens, _, dim = gradients[0].shape

@@ -28,7 +28,7 @@ class Grid:
             distance = (place[:, None] - place).abs()
             # Places without a token see themselves, so that no softmax is over nothing.
             visible = visible & (distance <= reach) | (distance == 0)
-        return torch.where(visible, 0.0, torch.finfo(dtype).min / 2).to(dtype)
+        return torch.zeros(visible.shape, dtype=dtype).masked_fill_(~visible, torch.finfo(dtype).min / 2)
 
     def causal_bias(self, dtype: torch.dtype) -> Tensor:
         """0 where a query sees its own or an earlier place, and a large negative number elsewhere, (width, width)."""

@@ -41,15 +41,17 @@ class Prompts:
         except (FileNotFoundError, ValueError):  # a damaged one is for the model's loader to report
             settings = {}
         settings = settings if isinstance(settings, dict) else {}
-        self.prompts: dict[str, str | None] = settings.get("prompts") or {}
-        self.default_prompt_name: str | None = settings.get("default_prompt_name")
+        prompts, default = settings.get("prompts"), settings.get("default_prompt_name")
+        named = prompts.items() if isinstance(prompts, dict) else ()
+        self.prompts: dict[str, str | None] = {name: prompt for name, prompt in named if isinstance(prompt, str)}
+        self.default_prompt_name: str | None = default if isinstance(default, str) else None
 
 
 def set_prompts(model: HasPrompts, prompts: Mapping[str, str]) -> None:
     """Give a model prompts by role, saved with it; ``encode``, ``encode_query`` and ``encode_document`` use them.
 
     A role without a prompt gets the default one, which those two methods would leave out: a model that was trained with
-    a prompt is asked with it.
+    a prompt is asked with it. A role that is given an empty prompt has none.
 
     Args:
         model: The model; its other prompts stay.
@@ -61,7 +63,8 @@ def set_prompts(model: HasPrompts, prompts: Mapping[str, str]) -> None:
     default = model.prompts.get(model.default_prompt_name or "")
     older = [model.prompts.get(name) for name in _OLDER_NAMES]
     for role, others in ((QUERY, [default]), (DOCUMENT, [*older, default])):
-        model.prompts[role] = model.prompts.get(role) or next(filter(None, others), "")
+        if role not in prompts:
+            model.prompts[role] = model.prompts.get(role) or next(filter(None, others), "")
 
 
 def prompt_before(model: HasPrompts, column: str) -> str:

@@ -171,7 +171,8 @@ class _Parts(torch.autograd.Function):
         first, width = gradients[0], ctx.shape[-1]
         starts = [0, *accumulate(gradient.shape[-1] for gradient in gradients)][:-1]
         if (
-            first.numel() == first.shape[-2] * first.shape[-1]
+            first.dim() >= 2
+            and first.numel() == first.shape[-2] * first.shape[-1]
             and len({gradient.untyped_storage().data_ptr() for gradient in gradients}) == 1
             and {gradient.stride()[-2:] for gradient in gradients} == {(width, 1)}
             and starts == [gradient.storage_offset() - first.storage_offset() for gradient in gradients]

@@ -128,3 +128,35 @@ def test_dropped_weights_have_no_gradient_and_the_others_are_scaled(monkeypatch)
     torch.testing.assert_close(
         torch.autograd.grad((found * weights).sum(), inputs), torch.autograd.grad((expected * weights).sum(), inputs)
     )
+
+
+@pytest.mark.parametrize("reach", [None, 2])
+def test_texts_in_float64_are_attended_to_as_in_float32(reach):
+    starts = torch.tensor([0, *LENGTHS]).cumsum(0)
+    torch.manual_seed(0)
+    inputs = torch.randn(3, 1, 2, sum(LENGTHS), 8, dtype=torch.float64)
+    grids = packed_grids.Grids(starts)
+    found = grid_attention.grid_attention(*inputs, grids, scaling=0.3, dropout=0.0, reach=reach)
+    assert found.dtype == torch.float64
+    same = grid_attention.grid_attention(*inputs.float(), grids, scaling=0.3, dropout=0.0, reach=reach)
+    torch.testing.assert_close(found.float(), same)
+
+
+def test_a_second_derivative_is_refused():
+    packing = Packing.of_mask(torch.ones(2, 3))
+    query = torch.randn(6, 1, 4, requires_grad=True)
+    attended = causal_attention(query, query, query, packing)
+    with pytest.raises(RuntimeError, match="cannot be differentiated twice"):
+        torch.autograd.grad(attended.sum(), query, create_graph=True)
+
+
+def test_nothing_is_kept_where_nothing_asks_for_gradients():
+    kept = []
+    packing = Packing.of_mask(torch.ones(2, 3))
+    query = torch.randn(6, 1, 4, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.shape) or x, lambda x: x):
+        with torch.no_grad():
+            assert not causal_attention(query, query, query, packing).requires_grad
+        assert not kept
+        causal_attention(query, query, query, packing)
+    assert kept

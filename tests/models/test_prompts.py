@@ -61,6 +61,14 @@ def test_what_stands_before_a_column_is_what_the_saved_model_is_asked_with(
         assert encode("a text") == pytest.approx(loaded.encode("a text", prompt=before))
 
 
+@pytest.mark.parametrize("name", ["document", "passage"])
+def test_a_role_that_is_given_an_empty_prompt_has_none(model, name):
+    model.prompts, model.default_prompt_name = {"query": "query: ", name: "passage: "}, "query"
+    set_prompts(model, {"document": ""})
+    assert (prompt_before(model, "anchor"), prompt_before(model, "positive")) == ("query: ", "")
+    assert model.encode_document("a text") == pytest.approx(model.encode("a text", prompt=""))
+
+
 def test_prompts_are_saved_with_the_model_and_its_others_stay(model, tmp_path):
     model.prompts = {"clustering": "identify: ", "query": "old: "}
     set_prompts(model, {"query": "query: ", "default": "text: "})
@@ -80,7 +88,18 @@ def test_the_files_name_what_the_loaded_model_has(model, tiny_model, tmp_path):
     assert [prompt_before(files, name) for name in ("anchor", "negative", "text")] == ["问题：", "文本：", "文本："]
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"prompts": null}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "{",
+        "[]",
+        '{"prompts": null}',
+        '{"prompts": ["query"], "default_prompt_name": ["query"]}',
+        '{"prompts": "query: "}',
+        '{"prompts": {"query": 5, "document": null}}',
+    ],
+)
 def test_files_without_prompts_have_none(tmp_path, content):
     (tmp_path / "modules.json").touch()
     if content is not None:

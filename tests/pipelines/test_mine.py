@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import logging
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from sentence_transformers import SentenceTransformer
 from embedtrain.cli import main
 from embedtrain.data.folding import fold_text
 from embedtrain.mining.sampling import sample_pairs
+from embedtrain.pipelines.mine import encoding, scoring
 from embedtrain.pipelines.mine import pairs as pairs_stage
-from embedtrain.pipelines.mine import scoring
 from embedtrain.pipelines.mine.options import MineOptions
 from embedtrain.pipelines.mine.pipeline import mine
 
@@ -326,7 +327,8 @@ def test_hard_negatives_are_searched_with_the_prompts_of_queries_and_documents(f
     plain = pd.read_parquet(mine(options).table)
     prompts = {"query": "the question: ", "document": "the answer: "}
     given = pd.read_parquet(mine(dataclasses.replace(options, prompts=prompts)).table)
-    assert stages_run(caplog) == ["read", "encode", "hard_negatives", "read", "encode", "hard_negatives"]
+    first, second = ["read", "encode", "hard_negatives"], ["read", "encode", "encode_anchors", "hard_negatives"]
+    assert stages_run(caplog) == first + second
     assert "prompts before the texts: anchors 'the question: ', all others 'the answer: '" in caplog.text
 
     model = SentenceTransformer(str(tiny_model), device="cpu", prompts=prompts)
@@ -340,6 +342,67 @@ def test_hard_negatives_are_searched_with_the_prompts_of_queries_and_documents(f
     model.save_pretrained(str(tmp_path / "prompted"))
     own = dataclasses.replace(options, model=str(tmp_path / "prompted"), output=str(tmp_path / "own"))
     pd.testing.assert_frame_equal(pd.read_parquet(mine(own).table), given)
+
+
+@pytest.mark.parametrize("default", ["query", None])
+def test_a_model_with_prompts_is_asked_without_where_empty_ones_are_given(files, tiny_model, tmp_path, default):
+    prompts = {"query": "the question: ", "document": "the answer: "}
+    model = SentenceTransformer(str(tiny_model), device="cpu", prompts=prompts, default_prompt_name=default)
+    model.save_pretrained(str(tmp_path / "prompted"))
+    options = MineOptions(
+        output=str(tmp_path / "plain"),
+        hard_negatives=True,
+        positives=files["triplets"],
+        num_negatives=1,
+        output_scores=True,
+        relative_margin=None,
+        model=str(tiny_model),
+        precision="fp32",
+        device="cpu",
+    )
+    without = dict.fromkeys(prompts, "")
+    asked = dataclasses.replace(
+        options, output=str(tmp_path / "run"), model=str(tmp_path / "prompted"), prompts=without
+    )
+    pd.testing.assert_frame_equal(pd.read_parquet(mine(asked).table), pd.read_parquet(mine(options).table))
+
+
+def test_embeddings_of_texts_are_kept_when_those_of_anchors_are_cut_off(files, tiny_model, tmp_path, monkeypatch):
+    options = MineOptions(
+        output=str(tmp_path / "run"),
+        hard_negatives=True,
+        positives=files["triplets"],
+        unlabeled=files["sentences"],
+        num_negatives=1,
+        relative_margin=None,
+        model=str(tiny_model),
+        prompts={"query": "the question: "},
+        device="cpu",
+    )
+    real, made = encoding.load_encoder, []
+
+    class Killed(Exception):
+        pass
+
+    def loaded(source, device, precision, prompt=None, *, kills):
+        encode = real(source, device, precision, prompt)
+
+        def counted(texts):
+            if kills and prompt:
+                raise Killed
+            made.append(prompt)
+            return encode(texts)
+
+        return counted
+
+    monkeypatch.setattr(encoding, "load_encoder", partial(loaded, kills=True))
+    with pytest.raises(Killed):
+        mine(options)
+    assert set(made) == {""}
+    made.clear()
+    monkeypatch.setattr(encoding, "load_encoder", partial(loaded, kills=False))
+    mine(options)
+    assert set(made) == {"the question: "}
 
 
 def test_hard_negatives_of_labelled_and_scored_pairs(files, tiny_model, tmp_path):

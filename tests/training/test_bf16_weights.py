@@ -222,3 +222,10 @@ def test_a_part_that_nothing_asks_has_no_gradient():
     _, used, _ = module._Parts.apply(whole, [2, 3, 4])
     used.sum().backward()
     assert whole.grad.sum(dim=(0, 1)).tolist() == [0, 0, 5, 5, 5, 0, 0, 0, 0]
+
+
+def test_the_parts_of_a_single_row_have_gradients():
+    whole = torch.zeros(9, requires_grad=True)
+    first, _, last = module._Parts.apply(whole, [2, 3, 4])
+    (first.sum() + 2 * last.sum()).backward()
+    assert whole.grad.tolist() == [1, 1, 0, 0, 0, 2, 2, 2, 2]

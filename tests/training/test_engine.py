@@ -437,19 +437,20 @@ def test_two_processes_go_on_from_a_checkpoint(tiny_model, tmp_path):
     np.testing.assert_allclose(second["losses"], first["losses"], rtol=1e-5)
 
 
-def test_a_compiled_model_learns_what_the_plain_one_does(tiny_model, caplog, monkeypatch):
+@pytest.mark.parametrize("pack", [False, True])
+def test_a_compiled_model_learns_what_the_plain_one_does(tiny_model, caplog, monkeypatch, pack):
     compile_model, calls = torch.compile, []
 
     def traced(model, **options):
         calls.append(options)
         # Everything but writing C++, which takes a minute.
-        return compile_model(model, **{**options, "backend": "eager"})
+        return compile_model(model, **{**options, "backend": "aot_eager"})
 
     monkeypatch.setattr(torch, "compile", traced)
     compiled, plain = encoder(tiny_model, still=True), encoder(tiny_model, still=True)
     names = list(compiled.state_dict())
     for model, chosen in ((compiled, True), (plain, False)):
-        engine = EngineSettings(compile=chosen, pack=False)
+        engine = EngineSettings(compile=chosen, pack=pack)
         run(model, [task_of("cosine", pairs(40))], batch_size=8, engine=engine, max_steps=3)
     assert len(calls) == 1
     assert "compiled steps took twice as long" in caplog.text

@@ -11,7 +11,6 @@ import torch
 
 from embedtrain.files import read_json, sha256_of_file, sha256_of_value, write_json, write_parquet
 from embedtrain.mining.combining import Combination, fit_combination
-from embedtrain.models.loading import ModelSource
 from embedtrain.models.prompts import Prompts, prompt_before, set_prompts
 from embedtrain.pipelines.checks import content_hash
 from embedtrain.pipelines.label.teachers import Scoring, uncalibrated
@@ -25,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 # The tables of what is embedded. Anchors have one of their own where another prompt stands before them.
 TEXTS, ANCHORS = "texts", "anchors"
+EMBEDDINGS = "embeddings.npy"
 
 
 class Workspace:
@@ -76,24 +76,26 @@ class Workspace:
         if model is None:
             return
 
-        def work(folder: Path) -> None:
-            if any(self.prompts.values()):
-                queries, documents = (self.prompts[name] or "" for name in (self.anchors_table, TEXTS))
-                logger.info("prompts before the texts: anchors %r, all others %r", queries, documents)
-            for name, prompt in self.prompts.items():
+        if any(self.prompts.values()):
+            queries, documents = (self.prompts[name] or "" for name in (self.anchors_table, TEXTS))
+            logger.info("prompts before the texts: anchors %r, all others %r", queries, documents)
+        for name, prompt in self.prompts.items():
+            stage = _encoding(name)
+
+            def work(folder: Path, name: str = name, stage: str = stage, prompt: str | None = prompt) -> None:
                 embeddings = encode_texts(
                     self.texts(name),
                     model,
                     device=self.device,
                     precision=self.precision,
                     engine=self.options.engine,
-                    folder=self.unfinished / "encode" / name,
+                    folder=self.unfinished / stage,
                     prompt=prompt,
                 )
-                np.save(folder / f"{name}.npy", embeddings)
+                np.save(folder / EMBEDDINGS, embeddings)
 
-        used = {"texts": self.tables_hash(*self.prompts), **self._embedded_by(model)}
-        self.run.stage("encode", inputs=used, work=work)
+            used = {"texts": self.tables_hash(name), "model": model.fingerprint, "prompt": prompt, **self.computing}
+            self.run.stage(stage, inputs=used, work=work)
 
     def scores(self) -> KeptScores | None:
         """What asks the teachers, None without any; where it is asked for, calibrated on gold first."""
@@ -119,13 +121,14 @@ class Workspace:
         """The embeddings of the texts of one of the tables, (n, dim), or None where none were made."""
         if self.inputs.model is None:
             return None
-        return torch.from_numpy(np.load(self.run.path("encode", f"{name}.npy"))).to(self.device)
+        return torch.from_numpy(np.load(self.run.path(_encoding(name), EMBEDDINGS))).to(self.device)
 
     def search_depends_on(self) -> dict[str, Any]:
         """What the result of a stage depends on that searches among texts and their embeddings."""
         used: dict[str, Any] = {"tables": self.tables_hash(*self.prompts, *self._tables())}
         if self.inputs.model is not None:
-            used |= {"search": self.options.search, **self._embedded_by(self.inputs.model)}
+            embedded_by = {"model": self.inputs.model.fingerprint, "prompts": self.prompts, **self.computing}
+            used |= {"search": self.options.search, **embedded_by}
         return used
 
     def tables_hash(self, *names: str) -> dict[str, str]:
@@ -137,9 +140,6 @@ class Workspace:
         if self.run.leads:
             shutil.rmtree(self.unfinished, ignore_errors=True)
 
-    def _embedded_by(self, model: ModelSource) -> dict[str, Any]:
-        return {"model": model.fingerprint, "prompts": self.prompts, **self.computing}
-
     def _prompts(self) -> dict[str, str | None]:
         """The tables of what is embedded, with what stands before their texts where it is not the model's default."""
         model = self.inputs.model
@@ -148,7 +148,8 @@ class Workspace:
         prompts = Prompts(model)
         set_prompts(prompts, self.options.prompts)
         query, document = (prompt_before(prompts, column) for column in ("anchor", "positive"))
-        return {TEXTS: document or None} | ({} if query == document else {ANCHORS: query})
+        anchors: dict[str, str | None] = {} if query == document else {ANCHORS: query}
+        return {TEXTS: document} | anchors
 
     def _tables(self) -> dict[str, pd.DataFrame]:
         inputs = self.inputs
@@ -170,3 +171,8 @@ class Workspace:
         }
         folder = self.run.stage("calibrate", inputs=used, work=work)
         return Combination.from_dict(read_json(folder / "combination.json"))
+
+
+def _encoding(name: str) -> str:
+    """The stage that embeds one of the tables."""
+    return "encode" if name == TEXTS else f"encode_{name}"
