@@ -40,6 +40,24 @@ def test_the_answer_comes_first_and_the_winner_by_dev(gold_only, augmented, answ
     assert result["warnings"] == []
 
 
+@pytest.mark.parametrize(
+    ("teacher", "augmented", "winner"),
+    [
+        (0.2, 0.27, "augmented"),  # a better teacher is believed for a little
+        (0.4, 0.27, "gold_only"),  # a worse one is not
+        (0.4, 0.1, "augmented"),  # but for a gain that is no chance
+    ],
+)
+def test_a_teacher_that_knows_no_more_has_to_bring_more_than_chance(teacher, augmented, winner):
+    result = judged(zero_shot=0.6, teacher=teacher, gold_only=0.3, augmented=augmented)
+    dev = {model: result["models"][model]["dev"]["spearman"] for model in ("gold_only", "augmented")}
+    assert dev["augmented"] > dev["gold_only"]
+    assert result["winner"] == winner
+    told = "with such a teacher the gain has to be more than chance" in result["verdict"]
+    assert told == (winner == "gold_only")
+    assert f"Kept in model/: {'gold + silver, by dev' if winner == 'augmented' else 'gold only ('}" in result["verdict"]
+
+
 def test_equal_students_keep_the_simpler_one_and_say_that_nothing_shows():
     table = predictions(zero_shot=0.6, teacher=0.3, gold_only=0.2)
     same = table[table["model"] == "gold_only"].assign(model="augmented")

@@ -19,6 +19,9 @@ LABELS = {
 def judge(predictions: pd.DataFrame, *, teacher: str, bootstrap_samples: int, seed: int) -> dict[str, Any]:
     """Scores with intervals, the paired difference, the winner by dev, the verdict and the warnings.
 
+    Gold + silver is the winner where it is better than gold only on dev. Where the teacher is not, there is little that
+    its labels could have taught: the gain has to be more than chance (its 95 % interval above zero).
+
     Args:
         predictions: One row a model and pair: ``model`` (zero_shot, teacher, gold_only, augmented), ``split``
             (dev, test), ``score`` (gold) and ``prediction``; rows of a split in the same order for every model.
@@ -58,13 +61,15 @@ def judge(predictions: pd.DataFrame, *, teacher: str, bootstrap_samples: int, se
         "ci95": [interval.low, interval.high],
     }
     dev = {model: scores["dev"]["spearman"] for model, scores in models.items()}
+    silver_gain = compared("augmented", "gold_only", "dev")
+    believed = dev["teacher"] > dev["gold_only"]
     # On equal dev scores the simpler model is kept.
-    winner = "augmented" if dev["augmented"] > dev["gold_only"] else "gold_only"
+    winner = "augmented" if (silver_gain.value if believed else silver_gain.low) > 0 else "gold_only"
     return {
         "models": models,
         "paired_difference": difference,
         "winner": winner,
-        "verdict": verdict(models, difference, winner, teacher=teacher),
+        "verdict": verdict(models, difference, winner, teacher=teacher, silver_gain=silver_gain),
         "warnings": warnings(
             models,
             winner,
@@ -89,8 +94,18 @@ def teacher_warning(teacher: str, teacher_dev: float, gold_only_dev: float, *, z
     )
 
 
-def verdict(models: dict[str, Any], difference: dict[str, Any], winner: str, *, teacher: str) -> str:
-    """One paragraph, the answer first: did the silver labels help, was the teacher good enough, which model is kept."""
+def verdict(
+    models: dict[str, Any], difference: dict[str, Any], winner: str, *, teacher: str, silver_gain: Interval
+) -> str:
+    """One paragraph, the answer first: did the silver labels help, was the teacher good enough, which model is kept.
+
+    Args:
+        models: Scores of the four models.
+        difference: Of gold + silver over gold only, on test.
+        winner: The student that is kept.
+        teacher: What the teacher is, for people.
+        silver_gain: Of gold + silver over gold only, on dev.
+    """
     change, (low, high) = difference["difference"], difference["ci95"]
     if low > 0:
         silver = "The silver labels helped."
@@ -109,7 +124,14 @@ def verdict(models: dict[str, Any], difference: dict[str, Any], winner: str, *, 
         f"({points(dev['teacher'])} against {points(dev['gold_only'])} on dev)."
     )
     loser = "gold_only" if winner == "augmented" else "augmented"
-    kept = f"Kept in model/: {LABELS[winner]}, by dev ({points(dev[winner])} against {points(dev[loser])})."
+    by_dev = f"{points(dev[winner])} against {points(dev[loser])}"
+    kept = f"Kept in model/: {LABELS[winner]}, by dev ({by_dev})."
+    if dev[winner] < dev[loser]:
+        kept = (
+            f"Kept in model/: {LABELS[winner]} ({by_dev} on dev, 95 % interval of the gain "
+            f"{100 * silver_gain.low:+.2f} to {100 * silver_gain.high:+.2f}): with such a teacher the gain has to be "
+            "more than chance."
+        )
     return f"{silver} {amount} {taught} {kept}"
 
 
