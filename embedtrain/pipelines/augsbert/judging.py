@@ -149,13 +149,13 @@ def warnings(models: dict[str, Any], winner: str, *, teacher: str, gain: Interva
     found = [teacher_warning(teacher, dev["teacher"], dev["gold_only"], zero_shot_dev=dev["zero_shot"])]
     if gain.value <= 0:
         found.append(
-            f"Training did not improve the model on dev: {points(dev[winner])} for the better student, "
+            f"Training did not improve the model on dev: {points(dev[winner])} for the student that is kept, "
             f"{points(dev['zero_shot'])} before training."
         )
     elif gain.low <= 0:
         found.append(
             f"Whether training improved the model cannot be told from {dev_pairs} dev pairs: {points(dev[winner])} for "
-            f"the better student, {points(dev['zero_shot'])} before training, 95 % interval of the difference "
+            f"the student that is kept, {points(dev['zero_shot'])} before training, 95 % interval of the difference "
             f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}. On other texts than these it may be worse; more dev "
             "pairs, of the kind that the model will meet, would tell."
         )

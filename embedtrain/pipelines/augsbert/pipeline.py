@@ -66,7 +66,7 @@ def _augsbert(options: AugSBERTOptions, inputs: Inputs, run: Run) -> AugSBERTRes
     train_augmented(work, teacher)
     predict(work, teacher)
     metrics = compare(work, teacher)
-    # Put in place last: what lies there is the better student on dev of a run that came to its end.
+    # Put in place last: what lies there is the student of choice of a run that came to its end.
     keep_model(run, run.path(metrics["winner"], "model"))
     report = write_report(run.folder) if run.leads else run.folder / "report.html"
     return AugSBERTResult(metrics, run.folder / "model", report)
