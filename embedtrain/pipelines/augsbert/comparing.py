@@ -1,4 +1,4 @@
-"""The last stages: all four models score test, intervals and words are put to it, the student that dev speaks for is kept."""
+"""The last stages: all four models score test, intervals and words are put to it, one of the students is kept."""
 
 from pathlib import Path
 from typing import Any
