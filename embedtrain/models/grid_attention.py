@@ -71,7 +71,9 @@ class _Attention(torch.autograd.Function):
         dropout: float,
     ) -> Tensor:
         _, heads, tokens, dim = query.shape
-        spread = _side_by_side(query, key, value).index_select(0, grids.layout(heads, 3).row_at)
+        layout = grids.layout(heads, 3)
+        # Zeros in places without a token: a weight of 0 on another text's NaN would be NaN here too.
+        spread = _side_by_side(query, key, value).index_select(0, layout.row_at).index_fill_(0, layout.empty, 0.0)
         attended = query.new_empty(len(grids.layout(heads).row_at), dim)
         kept_weights, kept, factors = [], [], []
         for grid, bias, (q, k, v), (out,) in zip(

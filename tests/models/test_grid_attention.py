@@ -1,4 +1,4 @@
-"""Causal attention of packed texts is that of each text alone, however the texts are grouped."""
+"""Attention of packed texts on a CPU is that of each text alone, however the texts are grouped."""
 
 import pytest
 import torch
@@ -160,3 +160,21 @@ def test_nothing_is_kept_where_nothing_asks_for_gradients():
         assert not kept
         causal_attention(query, query, query, packing)
     assert kept
+
+
+@pytest.mark.parametrize("broken", range(len(LENGTHS)))
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_text_that_is_not_finite_breaks_no_other(monkeypatch, broken, value):
+    monkeypatch.setattr(packed_grids, "GROUP_COST", 10**9)
+    packing = Packing.of_mask(torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None])
+    torch.manual_seed(0)
+    inputs = torch.randn(3, sum(LENGTHS), 2, 8)
+    inputs.split(LENGTHS, dim=1)[broken].fill_(value)
+    inputs.requires_grad_()
+    attended = causal_attention(*inputs, packing)
+    attended.nansum().backward()
+    for text, (out, gradient) in enumerate(
+        zip(attended.split(LENGTHS), inputs.grad.split(LENGTHS, dim=1), strict=True)
+    ):
+        assert out.isfinite().all() == (text != broken)
+        assert gradient.isfinite().all() or text == broken
