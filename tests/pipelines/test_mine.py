@@ -69,6 +69,23 @@ def options(files, tiny_model, tmp_path):
     )
 
 
+@pytest.fixture
+def for_negatives(files, tiny_model, tmp_path):
+    """One hard negative for each anchor, whatever it scores against the positive."""
+    return MineOptions(
+        output=str(tmp_path / "run"),
+        hard_negatives=True,
+        positives=files["triplets"],
+        unlabeled=files["sentences"],
+        num_negatives=1,
+        relative_margin=None,
+        output_scores=True,
+        model=str(tiny_model),
+        precision="fp32",
+        device="cpu",
+    )
+
+
 def folded(frame, first="sentence1", second="sentence2"):
     return [frozenset(map(fold_text, pair)) for pair in zip(frame[first], frame[second], strict=True)]
 
@@ -278,21 +295,9 @@ def test_cross_domain_takes_ready_pairs_or_searches_outside_gold(options, files,
     assert not {text for pair in folded(pairs) for text in pair} & in_gold
 
 
-def test_hard_negatives_are_no_positives(files, tiny_model, teacher, tmp_path, caplog):
+def test_hard_negatives_are_no_positives(for_negatives, files, teacher, caplog):
     caplog.set_level(logging.INFO, logger="embedtrain")
-    options = MineOptions(
-        output=str(tmp_path / "run"),
-        hard_negatives=True,
-        positives=files["triplets"],
-        unlabeled=files["sentences"],
-        num_negatives=2,
-        relative_margin=None,
-        max_score=2.0,
-        output_scores=True,
-        model=str(tiny_model),
-        precision="fp32",
-        device="cpu",
-    )
+    options = dataclasses.replace(for_negatives, num_negatives=2, max_score=2.0)
     result = mine(options)
     tuples = pd.read_parquet(result.table)
     assert result.table.name == "tuples.parquet"
@@ -309,21 +314,11 @@ def test_hard_negatives_are_no_positives(files, tiny_model, teacher, tmp_path, c
     assert stages_run(caplog) == ["read", "encode", "hard_negatives", "hard_negatives"]
 
 
-def test_hard_negatives_are_searched_with_the_prompts_of_queries_and_documents(files, tiny_model, tmp_path, caplog):
+def test_hard_negatives_are_searched_with_the_prompts_of_queries_and_documents(
+    for_negatives, tiny_model, tmp_path, caplog
+):
     caplog.set_level(logging.INFO, logger="embedtrain")
-    options = MineOptions(
-        output=str(tmp_path / "run"),
-        hard_negatives=True,
-        positives=files["triplets"],
-        unlabeled=files["sentences"],
-        num_negatives=1,
-        output_scores=True,
-        max_score=2.0,
-        relative_margin=None,
-        model=str(tiny_model),
-        precision="fp32",
-        device="cpu",
-    )
+    options = dataclasses.replace(for_negatives, max_score=2.0)
     plain = pd.read_parquet(mine(options).table)
     prompts = {"query": "the question: ", "document": "the answer: "}
     given = pd.read_parquet(mine(dataclasses.replace(options, prompts=prompts)).table)
@@ -345,40 +340,18 @@ def test_hard_negatives_are_searched_with_the_prompts_of_queries_and_documents(f
 
 
 @pytest.mark.parametrize("default", ["query", None])
-def test_a_model_with_prompts_is_asked_without_where_empty_ones_are_given(files, tiny_model, tmp_path, default):
+def test_a_model_with_prompts_is_asked_without_where_empty_ones_are_given(for_negatives, tiny_model, tmp_path, default):
     prompts = {"query": "the question: ", "document": "the answer: "}
     model = SentenceTransformer(str(tiny_model), device="cpu", prompts=prompts, default_prompt_name=default)
     model.save_pretrained(str(tmp_path / "prompted"))
-    options = MineOptions(
-        output=str(tmp_path / "plain"),
-        hard_negatives=True,
-        positives=files["triplets"],
-        num_negatives=1,
-        output_scores=True,
-        relative_margin=None,
-        model=str(tiny_model),
-        precision="fp32",
-        device="cpu",
-    )
+    plain = dataclasses.replace(for_negatives, unlabeled=None, output=str(tmp_path / "plain"))
     without = dict.fromkeys(prompts, "")
-    asked = dataclasses.replace(
-        options, output=str(tmp_path / "run"), model=str(tmp_path / "prompted"), prompts=without
-    )
-    pd.testing.assert_frame_equal(pd.read_parquet(mine(asked).table), pd.read_parquet(mine(options).table))
+    asked = dataclasses.replace(for_negatives, unlabeled=None, model=str(tmp_path / "prompted"), prompts=without)
+    pd.testing.assert_frame_equal(pd.read_parquet(mine(asked).table), pd.read_parquet(mine(plain).table))
 
 
-def test_embeddings_of_texts_are_kept_when_those_of_anchors_are_cut_off(files, tiny_model, tmp_path, monkeypatch):
-    options = MineOptions(
-        output=str(tmp_path / "run"),
-        hard_negatives=True,
-        positives=files["triplets"],
-        unlabeled=files["sentences"],
-        num_negatives=1,
-        relative_margin=None,
-        model=str(tiny_model),
-        prompts={"query": "the question: "},
-        device="cpu",
-    )
+def test_embeddings_of_texts_are_kept_when_those_of_anchors_are_cut_off(for_negatives, monkeypatch):
+    options = dataclasses.replace(for_negatives, prompts={"query": "the question: "})
     real, made = encoding.load_encoder, []
 
     class Killed(Exception):
@@ -405,18 +378,12 @@ def test_embeddings_of_texts_are_kept_when_those_of_anchors_are_cut_off(files, t
     assert set(made) == {"the question: "}
 
 
-def test_hard_negatives_of_labelled_and_scored_pairs(files, tiny_model, tmp_path):
+def test_hard_negatives_of_labelled_and_scored_pairs(for_negatives, files, tmp_path):
     gold = read_tsv(files["gold"])
     labelled = gold.assign(label=(gold["score"] >= 4).astype(int)).drop(columns="score")
     labelled.to_parquet(tmp_path / "labelled.parquet")
-    options = MineOptions(
-        output=str(tmp_path / "run"),
-        hard_negatives=True,
-        positives=str(tmp_path / "labelled.parquet"),
-        relative_margin=None,
-        num_negatives=1,
-        model=str(tiny_model),
-        device="cpu",
+    options = dataclasses.replace(
+        for_negatives, unlabeled=None, positives=str(tmp_path / "labelled.parquet"), output_scores=False
     )
     by_label = pd.read_parquet(mine(options).table)
     scored = dataclasses.replace(options, positives=files["gold"], score_range=(0, 5), positive_threshold=0.8)
