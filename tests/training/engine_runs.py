@@ -1,8 +1,9 @@
 """Short trainings in a process of their own, for the tests that kill or pair processes.
 
-    python engine_runs.py MODEL CHECKPOINTS OUTPUT LOSS BATCH_SIZE [KILL_AT]
+    python engine_runs.py MODEL CHECKPOINTS OUTPUT LOSSES BATCH_SIZE [KILL_AT]
 
-writes the final weights and the loss of every step to OUTPUT (on rank 0).
+trains with each of the losses, named with commas between, and writes the final weights and the loss of every step to
+OUTPUT/LOSS.pt (on rank 0). A process takes longer to start than to train.
 """
 
 import os
@@ -99,9 +100,30 @@ def run_tsdae(model, *, batch_size, checkpoints=None):
     )
 
 
+def train(folder, loss, *, batch_size, checkpoints):
+    """One run: weights, losses of all steps and what dev scored."""
+    model = SentenceTransformer(folder, device="cpu")
+    if loss.endswith("-still"):  # two processes draw different dropout: none for comparing them
+        loss = loss.removesuffix("-still")
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        config = model.transformers_model.config
+        config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+    if loss == "tsdae":
+        history = run_tsdae(model, batch_size=batch_size, checkpoints=checkpoints)
+    else:
+        history = run(model, [task_of(loss, pairs(90))], batch_size=batch_size, checkpoints=checkpoints)
+    return {
+        "weights": model.state_dict(),
+        "losses": [entry["loss"] for entry in history.steps],
+        "evaluations": [entry["spearman"] for entry in history.evaluations],
+    }
+
+
 def main():
-    """One run as the arguments say."""
-    folder, checkpoints, output, loss, batch_size, *kill = sys.argv[1:]
+    """Runs as the arguments say."""
+    folder, checkpoints, output, losses, batch_size, *kill = sys.argv[1:]
     if kill:
         plain = Engine.training_step
 
@@ -111,23 +133,12 @@ def main():
             return plain(self, *args, **named)
 
         Engine.training_step = killed
-    model = SentenceTransformer(folder, device="cpu")
-    if loss.endswith("-still"):  # two processes draw different dropout: none for comparing them
-        loss = loss.removesuffix("-still")
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
-        config = model.transformers_model.config
-        config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
-    where = None if checkpoints == "-" else Path(checkpoints)
-    if loss == "tsdae":
-        history = run_tsdae(model, batch_size=int(batch_size), checkpoints=where)
-    else:
-        history = run(model, [task_of(loss, pairs(90))], batch_size=int(batch_size), checkpoints=where)
-    if int(os.environ.get("RANK", "0")) == 0:
-        losses = [entry["loss"] for entry in history.steps]
-        evaluations = [entry["spearman"] for entry in history.evaluations]
-        torch.save({"weights": model.state_dict(), "losses": losses, "evaluations": evaluations}, output)
+    for loss in losses.split(","):
+        where = None if checkpoints == "-" else Path(checkpoints) / loss
+        trained = train(folder, loss, batch_size=int(batch_size), checkpoints=where)
+        if int(os.environ.get("RANK", "0")) == 0:
+            Path(output).mkdir(parents=True, exist_ok=True)
+            torch.save(trained, Path(output) / f"{loss}.pt")
 
 
 if __name__ == "__main__":

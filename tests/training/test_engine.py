@@ -42,13 +42,15 @@ def encoder(tiny_model, *, still=False):
     return model
 
 
-def script(tiny_model, checkpoints, output, loss="cosine", batch_size=8, *kill, processes=0):
-    command = [str(each) for each in (SCRIPT, tiny_model, checkpoints, output, loss, batch_size, *kill)]
+def script(tiny_model, checkpoints, output, losses, batch_size=8, *kill, processes=0):
+    command = [str(each) for each in (SCRIPT, tiny_model, checkpoints, output, ",".join(losses), batch_size, *kill)]
     starter = [sys.executable]
     if processes:
         starter += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    return subprocess.run([*starter, *command], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([*starter, *command], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode != 0) == bool(kill), done.stderr
+    return done
 
 
 def weights_equal(first, second):
@@ -60,17 +62,24 @@ def weights_equal(first, second):
 # Resuming
 
 
-@pytest.mark.parametrize("loss", ["cosine", "mnrl", "similarities"])
-def test_a_run_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(tiny_model, tmp_path, loss):
+RESUMED = ["cosine", "mnrl", "similarities"]
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    script(tiny_model, "-", folder, RESUMED)
+    return folder
+
+
+@pytest.mark.parametrize("loss", RESUMED)
+def test_a_run_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(tiny_model, tmp_path, whole, loss):
     kill_at = int(np.random.default_rng().integers(4, STEPS))
-    whole = script(tiny_model, "-", tmp_path / "whole.pt", loss)
-    assert whole.returncode == 0, whole.stderr
-    killed = script(tiny_model, tmp_path / "kept", tmp_path / "none.pt", loss, 8, kill_at)
+    killed = script(tiny_model, tmp_path / "kept", tmp_path / "killed", [loss], 8, kill_at)
     assert killed.returncode == -signal.SIGKILL
-    assert stored.last_whole(tmp_path / "kept") is not None
-    resumed = script(tiny_model, tmp_path / "kept", tmp_path / "resumed.pt", loss)
-    assert resumed.returncode == 0, resumed.stderr
-    first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("whole", "resumed"))
+    assert stored.last_whole(tmp_path / "kept" / loss) is not None
+    script(tiny_model, tmp_path / "kept", tmp_path / "resumed", [loss])
+    first, second = (torch.load(folder / f"{loss}.pt") for folder in (whole, tmp_path / "resumed"))
     weights_equal(first["weights"], second["weights"])
     assert first["losses"] == second["losses"], f"killed at step {kill_at}"
     assert first["evaluations"] == second["evaluations"]
@@ -106,16 +115,22 @@ def test_a_checkpoint_that_was_cut_off_is_not_used(tmp_path):
 # Several processes
 
 
-@pytest.mark.parametrize(
-    "loss", ["cosine-still", "mnrl-still", "cosent-still", "similarities-still", "softmax-still", "tsdae-still"]
-)
+TOGETHER = [f"{loss}-still" for loss in ("cosine", "mnrl", "cosent", "similarities", "softmax", "tsdae")]
+
+
+@pytest.fixture(scope="module")
+def alone_and_both(tiny_model, tmp_path_factory):
+    """What one process trains, and what two do with half the batch each."""
+    folder = tmp_path_factory.mktemp("together")
+    script(tiny_model, "-", folder / "alone", TOGETHER, 8)
+    script(tiny_model, "-", folder / "both", TOGETHER, 4, processes=2)
+    return folder / "alone", folder / "both"
+
+
+@pytest.mark.parametrize("loss", TOGETHER)
 @pytest.mark.timeout(240)
-def test_two_processes_give_the_losses_of_one_with_twice_the_batch(tiny_model, tmp_path, loss):
-    alone = script(tiny_model, "-", tmp_path / "alone.pt", loss, 8)
-    assert alone.returncode == 0, alone.stderr
-    both = script(tiny_model, "-", tmp_path / "both.pt", loss, 4, processes=2)
-    assert both.returncode == 0, both.stderr
-    one, two = (torch.load(tmp_path / f"{name}.pt") for name in ("alone", "both"))
+def test_two_processes_give_the_losses_of_one_with_twice_the_batch(alone_and_both, loss):
+    one, two = (torch.load(folder / f"{loss}.pt") for folder in alone_and_both)
     assert len(one["losses"]) == STEPS
     np.testing.assert_allclose(two["losses"], one["losses"], rtol=2e-3, atol=1e-5)
     # Through a decoder that knows nothing yet, gradients are near zero, and Adam makes steps of their rounding errors.
@@ -425,15 +440,13 @@ def test_rates_and_padding_are_counted(tiny_model):
 
 
 @pytest.mark.timeout(240)
-def test_two_processes_go_on_from_a_checkpoint(tiny_model, tmp_path):
-    whole = script(tiny_model, "-", tmp_path / "whole.pt", "mnrl-still", 4, processes=2)
-    assert whole.returncode == 0, whole.stderr
-    killed = script(tiny_model, tmp_path / "kept", tmp_path / "none.pt", "mnrl-still", 4, 7, processes=2)
-    assert killed.returncode != 0
-    assert stored.last_whole(tmp_path / "kept") == tmp_path / "kept" / "checkpoint-6"
-    resumed = script(tiny_model, tmp_path / "kept", tmp_path / "resumed.pt", "mnrl-still", 4, processes=2)
-    assert resumed.returncode == 0, resumed.stderr
-    first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("whole", "resumed"))
+def test_two_processes_go_on_from_a_checkpoint(tiny_model, tmp_path, alone_and_both):
+    loss = "mnrl-still"
+    script(tiny_model, tmp_path / "kept", tmp_path / "killed", [loss], 4, 7, processes=2)
+    kept = tmp_path / "kept" / loss
+    assert stored.last_whole(kept) == kept / "checkpoint-6"
+    script(tiny_model, tmp_path / "kept", tmp_path / "resumed", [loss], 4, processes=2)
+    first, second = (torch.load(folder / f"{loss}.pt") for folder in (alone_and_both[1], tmp_path / "resumed"))
     np.testing.assert_allclose(second["losses"], first["losses"], rtol=1e-5)
 
 
