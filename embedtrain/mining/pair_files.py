@@ -42,6 +42,8 @@ class PairFiles:
         paths: The files.
         columns: One mapping a file.
         rows: Pairs in all files.
+        blanks: Pairs of which a text has nothing in it but white space, and the first rows of theirs, from 1; known
+            once ``text_bytes`` has gone through the files.
 
     Raises:
         UserError: All that is wrong with the files' form: not Parquet, no rows, columns that are missing, no text, or
@@ -75,6 +77,7 @@ class PairFiles:
         self._group_starts = np.concatenate([[0], np.cumsum([size for groups in sizes for size in groups])])
         self._groups = [(file, group) for file, groups in enumerate(sizes) for group in range(len(groups))]
         self.rows = int(self._group_starts[-1])
+        self.blanks: tuple[int, list[int]] = (0, [])
         self._text_bytes: dict[int, NDArray[np.int64]] = {}
         self._stream: Iterator[tuple[int, pa.Table]] | None = None
         self._held: tuple[int, pa.Table] | None = None
@@ -124,9 +127,11 @@ class PairFiles:
         if rows in self._text_bytes:
             return self._text_bytes[rows]
         totals = np.zeros(-(-self.rows // rows), dtype=np.int64)
+        self.blanks = (0, [])
         for first, table in self._tables_from(0):
             if any(table.column(name).null_count for name in PAIRS.columns):
                 self._refuse_missing(table, first)
+            self._note_blanks(table, first)
             lengths = [pc.binary_length(table.column(name)).to_numpy() for name in PAIRS.columns]
             shards = np.arange(first, first + len(table)) // rows
             totals += np.bincount(shards, weights=np.sum(lengths, axis=0), minlength=len(totals)).astype(np.int64)
@@ -210,6 +215,12 @@ class PairFiles:
         names = _our_names(table.column_names, wanted)
         renamed = table.rename_columns([names[theirs] for theirs in table.column_names])
         return renamed.select(self.schema.names).cast(self.schema)
+
+    def _note_blanks(self, table: pa.Table, first: int) -> None:
+        texts = (pc.utf8_trim_whitespace(table.column(name)) for name in PAIRS.columns)
+        blank = np.flatnonzero(pc.or_(*(pc.equal(pc.binary_length(text), 0) for text in texts)).to_numpy())
+        count, rows = self.blanks
+        self.blanks = (count + len(blank), [*rows, *(first + blank + 1).tolist()][:SHOWN_ROWS])
 
     def _refuse_missing(self, table: pa.Table, first: int) -> None:
         missing = pc.or_(*(pc.is_null(table.column(name)) for name in PAIRS.columns)).to_numpy()

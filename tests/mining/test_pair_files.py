@@ -88,6 +88,21 @@ def test_lengths_of_texts_by_shard(files):
     assert PairFiles(paths).text_bytes(10).tolist() == expected
 
 
+def test_texts_with_nothing_in_them_are_counted_through_all_files(tmp_path):
+    full = written(tmp_path, "1.parquet", sentence1=["a", "b"], sentence2=["c", "d"])
+    blank = written(
+        tmp_path,
+        "2.parquet",
+        sentence1=["a", "", *["\u3000 \t"] * 5, "b"],
+        sentence2=["", "c", *["d"] * 5, "e"],
+    )
+    pairs = PairFiles([full, blank])
+    assert pairs.blanks == (0, [])
+    for rows in (3, 100, 3):
+        pairs.text_bytes(rows)
+        assert pairs.blanks == (7, [3, 4, 5, 6, 7])
+
+
 def test_other_columns_keep_their_types_and_nulls(tmp_path):
     table = pa.table(
         {

@@ -281,6 +281,15 @@ def test_without_dev_it_is_said_that_nothing_is_known(options, caplog):
     assert result.report.is_file()
 
 
+def test_pairs_with_an_empty_text_are_labelled_and_told_of_before_and_after(options, table, caplog):
+    table.assign(sentence2=[" ", "", *table["sentence2"][2:]]).to_parquet(options.pairs[0], index=False)
+    result = label(options)
+    told = f"2 of {len(table)} pairs have a text with nothing in it (row 1, 2)"
+    assert told in caplog.text
+    assert any(warning.startswith(told) for warning in result.metrics["warnings"])
+    assert labels_of(result)["score"].notna().all()
+
+
 def test_a_teacher_no_better_than_its_student_is_said_before_labelling(options, teacher, tiny_model, caplog):
     caplog.set_level(logging.INFO, logger="embedtrain")
     result = label(changed(options, student=str(tiny_model)))

@@ -76,6 +76,18 @@ def not_judged(teachers: Sequence[Teacher]) -> dict[str, Any]:
     }
 
 
+def blank_warnings(pairs: int, blanks: tuple[int, Sequence[int]]) -> list[str]:
+    """What to tell of pairs of which a text has nothing in it; ``blanks`` as in ``PairFiles``."""
+    count, rows = blanks
+    if not count:
+        return []
+    return [
+        f"{count:,} of {pairs:,} pairs have a text with nothing in it (row {', '.join(map(str, rows))}"
+        f"{' ...' if count > len(rows) else ''}): a teacher's score of them says nothing. They are labelled like all "
+        "others; leave them out of what is trained on the labels."
+    ]
+
+
 def teacher_warnings(judged: Mapping[str, Any]) -> list[str]:
     """What to tell before labelling: a teacher that was not measured, or that is no better than its student."""
     teacher, student = _dev(judged["labels"]), _dev(judged["student"])

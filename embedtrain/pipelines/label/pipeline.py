@@ -23,7 +23,7 @@ from embedtrain.models import choose_attention
 from embedtrain.models.hardware import tf32_products
 from embedtrain.pipelines.checks import content_hash
 from embedtrain.pipelines.label.inputs import LabelInputs, collect_label_inputs
-from embedtrain.pipelines.label.judging import label_verdict, label_warnings, teacher_warnings
+from embedtrain.pipelines.label.judging import blank_warnings, label_verdict, label_warnings, teacher_warnings
 from embedtrain.pipelines.label.measuring import Measured, measure
 from embedtrain.pipelines.label.options import LabelOptions
 from embedtrain.pipelines.label.result import LabelResult
@@ -86,6 +86,7 @@ class LabelPipeline:
         logger.info("%s pairs in %d files", f"{self.pairs.rows:,}", len(self.pairs.paths))
         # Before a model is loaded: pairs that lack a text, and labels of other inputs in the way, are reasons to stop.
         self.pairs.text_bytes(options.shard_rows)
+        self.blanks = blank_warnings(self.pairs.rows, self.pairs.blanks)
         self.store = LabelStore(
             run.folder / "labels",
             rows=self.pairs.rows,
@@ -99,7 +100,7 @@ class LabelPipeline:
         """Measure the teachers and the student on dev, and say how they compare before anything is labelled."""
         measured = measure(self.run, self.options, self.inputs, scoring=self.scoring, pairs=self.pairs)
         measured.check_ranges()
-        for warning in teacher_warnings(measured.judged):
+        for warning in [*self.blanks, *teacher_warnings(measured.judged)]:
             logger.warning("%s", warning)
         return measured
 
@@ -148,7 +149,7 @@ class LabelPipeline:
                 seconds=self.store.seconds,
             )
             metrics["labels"] = judged["labels"]
-            metrics["warnings"] = [*teacher_warnings(judged), *label_warnings(metrics)]
+            metrics["warnings"] = [*self.blanks, *teacher_warnings(judged), *label_warnings(metrics)]
             metrics["verdict"] = label_verdict(metrics)
             write_json(folder / "metrics.json", metrics)
             write_parquet(folder / "examples.parquet", summary.examples())
