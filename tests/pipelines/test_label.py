@@ -179,6 +179,26 @@ def test_several_teachers_are_averaged(options, table, teacher, other_teacher):
     assert result.metrics["labels"]["dev"]["spearman"] not in both
 
 
+def test_teachers_given_in_another_order_keep_their_own_scores_and_calibrations(
+    options, teacher, other_teacher, caplog
+):
+    caplog.set_level("INFO", logger="embedtrain")
+    asked = changed(options, teacher=[teacher, other_teacher], calibrate=True)
+    first = label(asked)
+    before = labels_of(first)["score"]
+    assert "dev Spearman: " in caplog.text.split("labelled ")[0]
+    shard = sorted(first.shards.iterdir())[-1]
+    shard.unlink()
+    second = label(changed(asked, teacher=[other_teacher, teacher]))
+    np.testing.assert_allclose(labels_of(second)["score"], before, atol=1e-6)
+
+    def told(result):
+        return {each["name"]: each["dev"]["spearman"] for each in result.metrics["teachers"]}
+
+    assert told(second) == told(first)
+    assert len(set(told(first).values())) == 2
+
+
 def test_calibrated_labels_are_on_the_scale_of_gold(options, teacher, tiny_model):
     plain = labels_of(label(options))["score"]
     result = label(changed(options, calibrate=True, output=options.output + "_calibrated"))

@@ -105,6 +105,15 @@ def teacher_warnings(judged: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def dev_scores(judged: Mapping[str, Any]) -> str | None:
+    """What labels and student reach on dev, in a line to be read before labelling; None without dev."""
+    teacher, student = _dev(judged["labels"]), _dev(judged["student"])
+    if teacher is None:
+        return None
+    beside = "" if student is None else f", {points(student)} for the student"
+    return f"dev Spearman: {points(teacher)} for the labels{beside}"
+
+
 def label_warnings(metrics: Mapping[str, Any]) -> list[str]:
     """What to tell after labelling, beside what was told before."""
     found = []

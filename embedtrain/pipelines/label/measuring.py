@@ -123,7 +123,8 @@ def measure(run: Run, options: LabelOptions, inputs: LabelInputs, *, scoring: Sc
         write_json(folder / "combination.json", fitted.as_dict())
 
     used = {
-        "teachers": {teacher.name: scoring.fingerprint(teacher) for teacher in inputs.teachers},
+        # In their order, which is that of the columns, ranges and maps that are kept.
+        "teachers": [[teacher.name, scoring.fingerprint(teacher)] for teacher in inputs.teachers],
         "pairs": pairs.fingerprint,
         "dev": None if inputs.dev is None else content_hash(inputs.dev),
         "student": None if inputs.student is None else inputs.student.fingerprint,

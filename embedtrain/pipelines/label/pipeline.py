@@ -23,7 +23,13 @@ from embedtrain.models import choose_attention
 from embedtrain.models.hardware import tf32_products
 from embedtrain.pipelines.checks import content_hash
 from embedtrain.pipelines.label.inputs import LabelInputs, collect_label_inputs
-from embedtrain.pipelines.label.judging import blank_warnings, label_verdict, label_warnings, teacher_warnings
+from embedtrain.pipelines.label.judging import (
+    blank_warnings,
+    dev_scores,
+    label_verdict,
+    label_warnings,
+    teacher_warnings,
+)
 from embedtrain.pipelines.label.measuring import Measured, measure
 from embedtrain.pipelines.label.options import LabelOptions
 from embedtrain.pipelines.label.result import LabelResult
@@ -100,6 +106,9 @@ class LabelPipeline:
         """Measure the teachers and the student on dev, and say how they compare before anything is labelled."""
         measured = measure(self.run, self.options, self.inputs, scoring=self.scoring, pairs=self.pairs)
         measured.check_ranges()
+        scores = dev_scores(measured.judged)
+        if scores is not None:
+            logger.info("%s", scores)
         for warning in [*self.blanks, *teacher_warnings(measured.judged)]:
             logger.warning("%s", warning)
         return measured
