@@ -1,6 +1,7 @@
 """``embedtrain mine`` on a tiny model and part of the sample data: new pairs, hard negatives, tuples out of scores."""
 
 import dataclasses
+import errno
 import importlib.util
 import json
 import logging
@@ -17,6 +18,7 @@ from sentence_transformers import SentenceTransformer
 
 from embedtrain.cli import main
 from embedtrain.data.folding import fold_text
+from embedtrain.errors import UserError
 from embedtrain.mining.sampling import sample_pairs
 from embedtrain.pipelines.mine import encoding, scoring
 from embedtrain.pipelines.mine import pairs as pairs_stage
@@ -422,6 +424,22 @@ def test_the_command_says_what_it_found(files, tiny_model, tmp_path, capsys):
     assert f"50  pairs in {tmp_path / 'run' / 'pairs.parquet'}" in shown
     assert "random" in shown
     assert len(pd.read_parquet(tmp_path / "run" / "pairs.parquet")) == 50
+
+
+def test_a_full_disk_is_said_in_words(options, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pairs_stage, "write_parquet", full)
+    with pytest.raises(UserError, match="the disk is full; what is whole stays"):
+        mine(dataclasses.replace(options, strategy=["random"], limit=30))
+
+
+def test_shares_in_another_order_are_filled_anew(options, caplog):
+    caplog.set_level(logging.INFO, logger="embedtrain")
+    mine(dataclasses.replace(options, strategy=["semantic=0.5", "bm25=0.5"], limit=40))
+    mine(dataclasses.replace(options, strategy=["bm25=0.5", "semantic=0.5"], limit=40))
+    assert stages_run(caplog) == ["read", "encode", "sample", "sample"]
 
 
 def test_the_same_seed_gives_the_same_pairs(options):

@@ -57,7 +57,8 @@ def sample(work: Workspace) -> Path:
     used = {
         **work.search_depends_on(),
         **{name: getattr(options, name) for name in DEPENDS_ON},
-        "strategies": strategies,
+        # In their order, in which shares are filled.
+        "strategies": [list(item) for item in strategies.items()] if isinstance(strategies, dict) else strategies,
         "teacher": None if scores is None else scores.fingerprint,
     }
     return work.run.stage("sample", inputs=used, work=fill) / PAIRS_FILE

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from embedtrain.errors import UserError
 from embedtrain.files import whole_file
+from embedtrain.mining.shards import DISK_FULL
 from embedtrain.models import choose_attention
 from embedtrain.models.hardware import tf32_products
 from embedtrain.pipelines.memory import lean_memory
@@ -49,9 +51,20 @@ def mine(options: MineOptions) -> MineResult:
 
     Raises:
         UserError: With every mistake in options, files and model names, before any model is loaded; or there is nothing
-            to be found.
+            to be found, or the disk is full.
     """
     inputs = collect_mine_inputs(options)
+    try:
+        return _mine(options, inputs)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise UserError(
+            f"--output {options.output}: the disk is full; what is whole stays: make room, and the same command goes on"
+        ) from error
+
+
+def _mine(options: MineOptions, inputs: MineInputs) -> MineResult:
     with (
         Run(options.output, config=options.as_dict()) as run,
         lean_memory(inputs.device.name),
