@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and hashes of what they hold."""
 
+import errno
 import hashlib
 import json
 import os
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+# No room, none left of one's own share, or a file larger than the system allows.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _sync(path: Path) -> None:

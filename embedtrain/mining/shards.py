@@ -1,6 +1,5 @@
 """Labelling pairs shard by shard: what is there already is kept, and a kill costs at most the shard in hand."""
 
-import errno
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from embedtrain.errors import UserError
+from embedtrain.files import DISK_FULL
 from embedtrain.mining.label_progress import PAIR_BYTES, LabelProgress
 from embedtrain.mining.label_store import LabelStore, OnChange
 from embedtrain.mining.names import LOG_SECONDS, SHARD_ROWS
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from embedtrain.mining.teachers import Scorer
 
 __all__ = [
-    "DISK_FULL",
     "LOG_SECONDS",
     "SHARD_ROWS",
     "LabelStore",
@@ -33,7 +32,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SHOWN_CHARACTERS = 80
 
 

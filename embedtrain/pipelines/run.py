@@ -6,8 +6,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,15 @@ import yaml
 
 import embedtrain
 from embedtrain.errors import UserError, describe_change
-from embedtrain.files import read_json, sha256_of_folder, sha256_of_value, whole_folder, write_json, write_text
+from embedtrain.files import (
+    DISK_FULL,
+    read_json,
+    sha256_of_folder,
+    sha256_of_value,
+    whole_folder,
+    write_json,
+    write_text,
+)
 from embedtrain.libraries import quiet_libraries
 from embedtrain.models import Choice
 
@@ -28,6 +36,23 @@ logger = logging.getLogger(__name__)
 STAGE_RECORD = "stage.json"
 WAIT_SECONDS = 0.2
 PACKAGES = ("torch", "sentence-transformers", "transformers", "datasets", "accelerate", "bm25s", "pandas", "numpy")
+
+
+@contextmanager
+def full_disk_told(output: str | Path) -> Iterator[None]:
+    """Turn the error of a full disk into one in words.
+
+    Raises:
+        UserError: The disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise UserError(
+            f"--output {output}: the disk is full; what is whole stays: make room, and the same command goes on"
+        ) from error
 
 
 class Run:

@@ -15,10 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embedtrain.errors import UserError
 from embedtrain.files import read_json, sha256_of_value, whole_file, write_json, write_parquet
 from embedtrain.mining.distribution import EXAMPLE_COLUMNS, LabelSummary, build_label_metrics
-from embedtrain.mining.shards import DISK_FULL, LabelStore, PairFiles, label_missing, labelling_progress
+from embedtrain.mining.shards import LabelStore, PairFiles, label_missing, labelling_progress
 from embedtrain.models import choose_attention
 from embedtrain.models.hardware import tf32_products
 from embedtrain.pipelines.checks import content_hash
@@ -35,7 +34,7 @@ from embedtrain.pipelines.label.options import LabelOptions
 from embedtrain.pipelines.label.result import LabelResult
 from embedtrain.pipelines.label.teachers import LazyScorer, Scoring, load_together
 from embedtrain.pipelines.memory import lean_memory
-from embedtrain.pipelines.run import Run
+from embedtrain.pipelines.run import Run, full_disk_told
 from embedtrain.report import write_label_report
 from embedtrain.training.cpu import give_back_free_memory
 
@@ -50,19 +49,13 @@ def label(options: LabelOptions) -> LabelResult:
             inputs are in the folder, or the disk is full.
     """
     inputs = collect_label_inputs(options)
-    try:
-        with (
-            Run(options.output, config=options.as_dict()) as run,
-            lean_memory(inputs.device.name),
-            tf32_products(inputs.precision.name),
-        ):
-            return _label(options, inputs, run)
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
-        raise UserError(
-            f"--output {options.output}: the disk is full; what is whole stays: make room, and the same command goes on"
-        ) from error
+    with (
+        full_disk_told(options.output),
+        Run(options.output, config=options.as_dict()) as run,
+        lean_memory(inputs.device.name),
+        tf32_products(inputs.precision.name),
+    ):
+        return _label(options, inputs, run)
 
 
 def _label(options: LabelOptions, inputs: LabelInputs, run: Run) -> LabelResult:

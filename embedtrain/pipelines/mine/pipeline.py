@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from embedtrain.errors import UserError
 from embedtrain.files import whole_file
-from embedtrain.mining.shards import DISK_FULL
 from embedtrain.models import choose_attention
 from embedtrain.models.hardware import tf32_products
 from embedtrain.pipelines.memory import lean_memory
@@ -22,7 +20,7 @@ from embedtrain.pipelines.mine.options import MineOptions
 from embedtrain.pipelines.mine.pairs import PAIRS_FILE, sample
 from embedtrain.pipelines.mine.tuples import TUPLES_FILE, search_negatives, split_scored
 from embedtrain.pipelines.mine.workspace import Workspace
-from embedtrain.pipelines.run import Run
+from embedtrain.pipelines.run import Run, full_disk_told
 
 logger = logging.getLogger(__name__)
 
@@ -54,18 +52,8 @@ def mine(options: MineOptions) -> MineResult:
             to be found, or the disk is full.
     """
     inputs = collect_mine_inputs(options)
-    try:
-        return _mine(options, inputs)
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
-        raise UserError(
-            f"--output {options.output}: the disk is full; what is whole stays: make room, and the same command goes on"
-        ) from error
-
-
-def _mine(options: MineOptions, inputs: MineInputs) -> MineResult:
     with (
+        full_disk_told(options.output),
         Run(options.output, config=options.as_dict()) as run,
         lean_memory(inputs.device.name),
         tf32_products(inputs.precision.name),
